@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Forced pairs are kept first. What the budget has left goes to the largest p: `cut` finds the
+ * smallest p that is still kept, and how many of those that equal it (in row-major order) are.
+ * The bits of a float that is not negative order like the float, so p is compared as an integer. */
+#include <string.h>
+
+#include "cpu.h"
+
+#define FORCED UINT32_MAX /* in place of the bits of p: this pair is kept already */
+
+struct select_scratch {
+    uint32_t *keys;   /* [S] bits of one row's p      */
+    uint32_t *forced; /* [S] forced blocks of one row */
+    uint32_t *starts; /* [B + 1] for the work order   */
+};
+
+struct cut {
+    uint32_t key;  /* all above are kept                         */
+    uint64_t ties; /* and this many of those that equal it       */
+};
+
+/* The part of a map that shares one budget: all rows of a head, or one row. */
+struct region {
+    const struct draft_geometry *g;
+    const float *map;     /* [S, S] */
+    uint32_t first, last; /* rows   */
+    struct select_scratch *x;
+};
+
+uint64_t draft_cpu_select_scratch(const struct draft_geometry *g)
+{
+    return (2 * (uint64_t)g->video_blocks + g->blocks + 1) * sizeof(uint32_t);
+}
+
+static uint64_t mass_of(uint32_t key)
+{
+    if (key > 0x7f800000u) /* NaN or negative */
+        return 0;
+    if (key >= 0x3f800000u)
+        return DRAFT_MASS_ONE;
+    float p;
+    memcpy(&p, &key, sizeof p);
+    return (uint64_t)(p * (float)DRAFT_MASS_ONE);
+}
+
+/* What a pair takes of the budget. */
+static uint64_t weight(const struct draft_geometry *g, uint32_t key)
+{
+    return g->rule == DRAFT_ABI_MASS ? mass_of(key) : 1;
+}
+
+/* Keys of row i, FORCED where forced; returns the weight of the forced pairs. */
+static uint64_t read_row(const struct region *r, uint32_t i)
+{
+    uint32_t s = r->g->video_blocks, *keys = r->x->keys;
+    memcpy(keys, r->map + (uint64_t)i * s, s * sizeof *keys);
+    uint32_t n = draft_forced_blocks(r->g, i, r->x->forced);
+    uint64_t taken = 0;
+    for (uint32_t f = 0; f < n; f++) {
+        taken += weight(r->g, keys[r->x->forced[f]]);
+        keys[r->x->forced[f]] = FORCED;
+    }
+    return taken;
+}
+
+/* Weight of the pairs not forced by the next 8 bits of the key, among those that begin with the bits
+ * of `prefix` above `shift` + 8. */
+static void histogram(const struct region *r, uint32_t prefix, unsigned shift, uint64_t sums[256])
+{
+    memset(sums, 0, 256 * sizeof *sums);
+    for (uint32_t i = r->first; i < r->last; i++) {
+        (void)read_row(r, i);
+        for (uint32_t j = 0; j < r->g->video_blocks; j++) {
+            uint32_t key = r->x->keys[j];
+            if (key != FORCED && (uint64_t)(key ^ prefix) >> (shift + 8) == 0)
+                sums[key >> shift & 255] += weight(r->g, key);
+        }
+    }
+}
+
+/* The cut that keeps the largest pairs until they weigh `budget`: one byte of the key at a time. */
+static struct cut find_cut(const struct region *r, uint64_t budget)
+{
+    struct cut keep_all = {0, UINT64_MAX}, keep_none = {UINT32_MAX, 0};
+    if (budget == 0)
+        return keep_none;
+    uint32_t prefix = 0;
+    uint64_t rest = budget, sums[256];
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        histogram(r, prefix, (unsigned)shift, sums);
+        int digit = 255;
+        while (digit >= 0 && sums[digit] < rest)
+            rest -= sums[digit--];
+        if (digit < 0)
+            return keep_all; /* only at the first byte: all together weigh too little */
+        prefix |= (uint32_t)digit << shift;
+    }
+    uint64_t each = weight(r->g, prefix);
+    return (struct cut){prefix, (rest + each - 1) / each};
+}
+
+static struct cut cut_of(const struct region *r, uint64_t budget)
+{
+    if (r->g->rule == DRAFT_ABI_PAPER) {
+        struct cut cut = find_cut(r, budget);
+        cut.ties = UINT64_MAX;
+        return cut;
+    }
+    uint64_t taken = 0;
+    for (uint32_t i = r->first; i < r->last; i++)
+        taken += read_row(r, i);
+    return find_cut(r, taken < budget ? budget - taken : 0);
+}
+
+/* List of query row i: text, what the cut keeps, text. Uses up the cut's ties. Returns the count. */
+static uint32_t write_list(const struct region *r, uint32_t i, struct cut *cut, uint16_t *list)
+{
+    const struct draft_geometry *g = r->g;
+    uint32_t n = 0;
+    for (; n < g->prefix_blocks; n++)
+        list[n] = (uint16_t)n;
+    (void)read_row(r, i);
+    for (uint32_t j = 0; j < g->video_blocks; j++) {
+        uint32_t key = r->x->keys[j];
+        bool tie = key == cut->key && key != FORCED && cut->ties > 0;
+        cut->ties -= tie && cut->ties != UINT64_MAX;
+        if (key == FORCED || key > cut->key || tie)
+            list[n++] = (uint16_t)(g->prefix_blocks + j);
+    }
+    for (uint32_t j = g->prefix_blocks + g->video_blocks; j < g->blocks; j++)
+        list[n++] = (uint16_t)j;
+    return n;
+}
+
+static uint32_t write_full_list(const struct draft_geometry *g, uint16_t *list)
+{
+    for (uint32_t j = 0; j < g->blocks; j++)
+        list[j] = (uint16_t)j;
+    return g->blocks;
+}
+
+static void select_rows(struct region *r, uint32_t budget, uint32_t *counts, uint16_t *lists)
+{
+    const struct draft_geometry *g = r->g;
+    bool row_budgets = g->rule == DRAFT_ABI_ROW || g->rule == DRAFT_ABI_MASS;
+    struct cut cut = {0, 0};
+    r->first = 0, r->last = g->video_blocks;
+    if (!row_budgets)
+        cut = cut_of(r, budget);
+    for (uint32_t block = 0; block < g->blocks; block++) {
+        uint16_t *list = lists + (uint64_t)block * g->blocks;
+        uint32_t i = block - g->prefix_blocks; /* wraps for prefix blocks */
+        if (i >= g->video_blocks) {
+            counts[block] = write_full_list(g, list);
+            continue;
+        }
+        if (row_budgets) {
+            r->first = i, r->last = i + 1;
+            cut = cut_of(r, budget);
+        }
+        counts[block] = write_list(r, i, &cut, list);
+    }
+}
+
+/* One sample and head. */
+static void select_head(void *argument, uint64_t head, uint32_t slot)
+{
+    const struct draft_cpu_job *job = argument;
+    const struct draft_geometry *g = job->g;
+    uint64_t s = g->video_blocks, b = g->blocks;
+    uint32_t *memory = (void *)(job->scratch + slot * job->slot_size);
+    struct select_scratch x = {memory, memory + s, memory + 2 * s};
+    struct region region = {
+        .g = g,
+        .map = (const float *)(job->workspace + g->map) + head * s * s,
+        .x = &x,
+    };
+    uint32_t *counts = (uint32_t *)(job->workspace + g->counts) + head * b;
+    uint16_t *lists = (uint16_t *)(job->workspace + g->lists) + head * b * b;
+    select_rows(&region, job->budget[head % g->heads], counts, lists);
+    draft_order_rows(counts, g->blocks, x.starts,
+                     (uint16_t *)(job->workspace + g->order) + head * b);
+}
+
+void draft_cpu_select(struct draft_cpu_job *job)
+{
+    draft_cpu_parallel(job->pool, (uint64_t)job->g->batch * job->g->heads, select_head, job);
+}

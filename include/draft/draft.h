@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * libdraft: DraftAttention (arXiv 2505.14708) for video diffusion transformers.
+ *
+ * Attention over tens of thousands of video tokens is cut into blocks. Q and K are averaged over
+ * each block, the softmax of the averages (the draft map) says which pairs of blocks matter, and
+ * only those pairs are computed. One call does it all, in four stages:
+ *
+ *   pool    q, k, v          -> the mean of each block
+ *   score   means of q and k -> draft map: for each head, row softmax over the blocks
+ *   select  draft map        -> for each query block a list of key blocks
+ *   attend  q, k, v, lists   -> out, log-sum-exp: block-sparse flash attention
+ *
+ * Use: draft_context_create, draft_plan_create, draft_plan_layout (how large the workspace is),
+ * draft_run, draft_wait.
+ *
+ * Conventions that hold everywhere:
+ * - In every parameter struct zero means "the default"; initialise with {0} or a designated
+ *   initialiser. Parameter structs and what they point to are read during the call only.
+ * - A function that fails changes nothing that the caller can see, and tells the log why.
+ * - The library never prints, aborts or exits, and never changes process-wide state.
+ * - `_destroy` takes a pointer to the pointer, sets it to NULL, and accepts NULL.
+ */
+#ifndef DRAFT_DRAFT_H
+#define DRAFT_DRAFT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define DRAFT_EXPORT
+#define DRAFT_NODISCARD
+#else
+#define DRAFT_EXPORT    __attribute__((visibility("default")))
+#define DRAFT_NODISCARD __attribute__((warn_unused_result))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Version of this header; draft_version() is that of the library in use. */
+#define DRAFT_VERSION_MAJOR 0
+#define DRAFT_VERSION_MINOR 1
+#define DRAFT_VERSION_PATCH 0
+
+/* major << 16 | minor << 8 | patch. */
+DRAFT_EXPORT uint32_t draft_version(void);
+
+/* ---- Status and log -------------------------------------------------------------------- */
+
+/* Values are stable. The log carries the reason in words. */
+typedef enum draft_status {
+    DRAFT_OK = 0,
+    DRAFT_ERROR_ARGUMENT = 1,    /* the caller broke a rule of this header                */
+    DRAFT_ERROR_UNSUPPORTED = 2, /* legal, but not with this backend, device or build     */
+    DRAFT_ERROR_NO_DEVICE = 3,   /* no such backend or device on this machine             */
+    DRAFT_ERROR_MEMORY = 4,      /* host or device memory ran out                         */
+    DRAFT_ERROR_DEVICE = 5       /* the driver failed; the context can only be destroyed  */
+} draft_status;
+
+/* Static storage: "ok", "bad argument", ... Never NULL. */
+DRAFT_EXPORT const char *draft_status_name(draft_status status);
+
+typedef enum draft_log_level {
+    DRAFT_LOG_ERROR = 0, /* why a call failed                                    */
+    DRAFT_LOG_WARN = 1,  /* it works, but not as the caller might think          */
+    DRAFT_LOG_INFO = 2,  /* which device, which kernels, and why not the better  */
+    DRAFT_LOG_DEBUG = 3
+} draft_log_level;
+
+/* message is called on the thread that made the call, possibly from several threads at once;
+ * text is one line without a newline and lives for the call only. message may be NULL. */
+struct draft_log {
+    void (*message)(void *user, draft_log_level level, const char *text);
+    void *user;
+    draft_log_level level; /* the least important level that is passed on */
+};
+
+/* ---- Devices ---------------------------------------------------------------------------- */
+
+/* Element type of q, k, v and out. All arithmetic accumulates in f32. */
+typedef enum draft_type { DRAFT_F16 = 1, DRAFT_BF16 = 2, DRAFT_F32 = 3 } draft_type;
+
+struct draft_device_info {
+    const char *backend; /* "cuda", "vulkan" or "cpu"; static storage                       */
+    uint32_t index;      /* for draft_context_params.device                                 */
+    uint32_t software;   /* 1: the device is the host's processor (CPU, software Vulkan)    */
+    char name[128];
+    char driver[128];    /* name and version of the driver                                  */
+    uint8_t uuid[16];    /* one GPU has the same in CUDA and in Vulkan; zero where unknown  */
+    uint64_t memory;     /* bytes the device can use                                        */
+    uint32_t types;      /* bit 1u << draft_type for each type that it can attend           */
+    char attend[32];     /* the best attend kernel it would take, e.g. "avx2", "scalar"     */
+};
+
+/* List every device of every backend, best backend first.
+ * Writes at most *count entries to out and sets *count to how many there are; out may be NULL
+ * when *count is 0. log may be NULL. Backends without driver or device add none and tell the log.
+ * Thread-safe. Errors: ARGUMENT, MEMORY. */
+DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_devices(const struct draft_log *log,
+                                                        struct draft_device_info *out,
+                                                        size_t *count);
+
+/* ---- Context: one device in use --------------------------------------------------------- */
+
+/* Owned by the caller; must outlive its plans and its memory. Any thread may use it. */
+typedef struct draft_context draft_context;
+
+struct draft_context_params {
+    const char *backend;     /* NULL: $DRAFT_BACKEND if set, else the first backend that has a
+                                device which is not software, else the CPU                    */
+    uint32_t device;         /* index within the backend; ignored where device_name is set    */
+    const char *device_name; /* NULL, or part of a device's name, case ignored                */
+    const void *native;      /* must be NULL in this version: reserved for the caller's own device */
+    uint32_t threads;        /* CPU backend: worker threads; 0: one for each processor        */
+    struct draft_log log;    /* copied; used until the context is destroyed                   */
+};
+
+/* Open a device. params may be NULL.
+ * Errors: ARGUMENT, UNSUPPORTED (device lacks what the kernels need), NO_DEVICE, MEMORY, DEVICE. */
+DRAFT_EXPORT DRAFT_NODISCARD draft_status
+draft_context_create(const struct draft_context_params *params, draft_context **out);
+
+/* Waits for enqueued work. Plans and allocations must be gone before. */
+DRAFT_EXPORT void draft_context_destroy(draft_context **context);
+
+/* What was opened. */
+DRAFT_EXPORT void draft_context_device(const draft_context *context, struct draft_device_info *out);
+
+/* ---- Device memory, for those who have none of their own -------------------------------- */
+
+/* An address on the context's device: host pointer, CUdeviceptr or VkDeviceAddress. On the CPU
+ * backend any memory of the process will do; elsewhere what draft_alloc returned, or the caller's
+ * own device memory where the device is shared. Address arithmetic is allowed. */
+typedef uint64_t draft_address;
+
+/* size in bytes, at least 1. The address is a multiple of 256; contents are undefined.
+ * Errors: ARGUMENT, MEMORY, DEVICE. */
+DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_alloc(draft_context *context, size_t size,
+                                                      draft_address *out);
+/* address: what draft_alloc returned, or 0. Work that uses it must have finished. */
+DRAFT_EXPORT void draft_free(draft_context *context, draft_address address);
+
+/* Copy size bytes between host memory and memory of draft_alloc, after all work enqueued on the
+ * context's own queue; return when the copy is done. The range must lie within one allocation
+ * (checked where the backend knows its allocations; on the CPU backend any memory
+ * will do). Errors: ARGUMENT, MEMORY, DEVICE. */
+DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_write(draft_context *context, draft_address to,
+                                                      const void *from, size_t size);
+DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_read(draft_context *context, void *to,
+                                                     draft_address from, size_t size);
+
+/* ---- Plan: shape, rules, kernels -------------------------------------------------------- */
+
+/* A sample is `prefix` text tokens, then frames x height x width video tokens in raster order
+ * (frame, row, column), then `suffix` text tokens. Any grid is allowed: nothing is padded. */
+struct draft_shape {
+    uint32_t batch;                 /* 0: 1. Samples have their own maps and lists        */
+    uint32_t prefix;                /* text tokens before the video                       */
+    uint32_t frames, height, width; /* latent grid, each at least 1                       */
+    uint32_t suffix;                /* text tokens after the video                        */
+    uint32_t heads;                 /* query heads, at least 1                            */
+    uint32_t kv_heads;              /* 0: as many as heads; must divide heads             */
+    uint32_t dim;                   /* of one head: a multiple of 8, 8 to 128             */
+};
+
+/* Tokens of the video grid that form one block: t frames x h rows x w columns, at most 128. */
+struct draft_tile {
+    uint32_t t, h, w;
+};
+
+/* Which pairs of video blocks are kept. Pairs with a text block are always kept.
+ * Ties: the larger p first, then the lower row-major index; budgets are met exactly. */
+typedef enum draft_rule {
+    DRAFT_RULE_HEAD = 0,  /* the round((1 - sparsity) S^2) largest p of each head (eq. 4-5 of the
+                             paper), S the number of video blocks                               */
+    DRAFT_RULE_ROW = 1,   /* in each row the round((1 - sparsity) S) largest p, at least 1      */
+    DRAFT_RULE_MASS = 2,  /* in each row the fewest whose p sum to at least `mass`, at least 1  */
+    DRAFT_RULE_PAPER = 3  /* preset that reproduces the reference implementation: tile 1 x 8 x 16,
+                             nothing forced, all p >= the largest among the floor(sparsity S^2)
+                             smallest, ties included. Rows may be empty: out = 0, lse = -inf    */
+} draft_rule;
+
+/* Pairs of video blocks that are kept before any other and charged to the budget; where they
+ * exceed it, they are all kept. A query block's own key block is forced unless FORCE_NOT_SELF. */
+typedef enum draft_force {
+    DRAFT_FORCE_NOT_SELF = 1 << 0,   /* do not force the pair of a block with itself            */
+    DRAFT_FORCE_FIRST_FRAME = 1 << 1, /* every key block that holds tokens of the first frame   */
+    DRAFT_FORCE_NEIGHBOURS = 1 << 2  /* the key block at the same place one tile before/after in
+                                        time                                                    */
+} draft_force;
+
+struct draft_plan_params {
+    struct draft_shape shape;
+    draft_type type;             /* required                                                    */
+    struct draft_tile tile;      /* 0, 0, 0: chosen (draft_plan_layout tells): among the tiles
+                                    within 1/16 of the fewest blocks the one with the fewest
+                                    slots outside the grid, then the most compact               */
+    draft_rule rule;
+    double sparsity;             /* share of video block pairs left out, 0 <= sparsity < 1; 0 is
+                                    dense attention. A double: 0.9f moves the budget by one     */
+    const double *head_sparsity; /* NULL, or one for each head, in place of sparsity            */
+    double mass;                 /* DRAFT_RULE_MASS only: 0 < mass <= 1; 0: 0.9                 */
+    uint32_t force;              /* bits of draft_force                                         */
+    float scale;                 /* of the logits; 0: 1 / sqrt(dim)                             */
+};
+
+/* Owned by the caller, immutable: any number of threads may run one plan at once, each with a
+ * workspace of its own. Must outlive the work enqueued with it; holds a little device memory. */
+typedef struct draft_plan draft_plan;
+
+/* Errors: ARGUMENT, UNSUPPORTED (type or size that the device or the format of the lists, 65535
+ * blocks, cannot hold), MEMORY, DEVICE. */
+DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_plan_create(draft_context *context,
+                                                            const struct draft_plan_params *params,
+                                                            draft_plan **out);
+DRAFT_EXPORT void draft_plan_destroy(draft_plan **plan);
+
+/* Blocks are numbered: prefix blocks (128 consecutive tokens each), video blocks (tile grid in
+ * raster order t, h, w), suffix blocks. The workspace belongs to the caller and keeps its contents
+ * between runs, so map, lists and means may be read, replaced and used again.
+ * Offsets are bytes from the start of the workspace. Below, B = blocks, S = video_blocks. */
+struct draft_layout {
+    uint64_t size;      /* of the workspace, bytes                                              */
+    uint64_t alignment; /* of its address, bytes                                                */
+
+    struct draft_tile tile;                                   /* the tile in use                */
+    uint32_t tiles_t, tiles_h, tiles_w;                       /* tile grid                      */
+    uint32_t prefix_blocks, video_blocks, suffix_blocks, blocks;
+    uint64_t tokens;                                          /* of one sample                  */
+
+    uint64_t pooled_q; /* f32 [batch, heads, S, dim]                                            */
+    uint64_t pooled_k; /* f32 [batch, kv_heads, S, dim]                                         */
+    uint64_t pooled_v; /* f32 [batch, kv_heads, S, dim]                                         */
+    uint64_t map;      /* f32 [batch, heads, S, S], rows sum to 1                               */
+    uint64_t counts;   /* u32 [batch, heads, B]: kept key blocks of each query block            */
+    uint64_t lists;    /* u16 [batch, heads, B, B]: the first `count` of each row, ascending    */
+    uint64_t order;    /* u16 [batch, heads, B]: query blocks by count, largest first, then index */
+};
+
+DRAFT_EXPORT void draft_plan_layout(const draft_plan *plan, struct draft_layout *out);
+
+/* ---- Run -------------------------------------------------------------------------------- */
+
+typedef enum draft_stage {
+    DRAFT_POOL = 1 << 0,   /* q, k, v   -> pooled_q, pooled_k, pooled_v */
+    DRAFT_SCORE = 1 << 1,  /* pooled    -> map                          */
+    DRAFT_SELECT = 1 << 2, /* map       -> counts, lists, order         */
+    DRAFT_ATTEND = 1 << 3  /* q, k, v, lists -> out, lse                */
+} draft_stage;
+
+/* [batch, tokens, heads, dim], dim contiguous. Strides in elements; 0: packed. The address is a
+ * multiple of 16, and so is every stride in bytes (where its axis is longer than 1). */
+struct draft_tensor {
+    draft_address data;
+    uint64_t batch_stride, token_stride, head_stride;
+};
+
+struct draft_run_params {
+    struct draft_tensor q, k, v, out; /* those that the stages use. out: heads as in q, overlaps none */
+    draft_address lse;       /* 0, or f32 [batch, heads, tokens]: natural log of the sum of
+                                exp(logit) over the kept keys; -inf where there are none. Like
+                                valid, a multiple of 4                                           */
+    draft_address workspace; /* layout.size bytes, aligned to layout.alignment                  */
+    draft_address valid;     /* 0: all text is valid. Or u32 [batch, 2]: the first valid[b][0] prefix
+                                and valid[b][1] suffix tokens of sample b; larger values mean all.
+                                Other text keys are never attended; their rows get out = 0, lse = -inf */
+    uint32_t stages;         /* bits of draft_stage; 0: all. Fewer use what is in the workspace:
+                                DRAFT_ATTEND alone runs lists of an earlier run or the caller's own
+                                (draft_lists_write, or written by the caller's kernels)          */
+    void *queue;             /* must be NULL in this version: the context's own queue            */
+};
+
+/* Enqueue the stages on the queue, in order; the effects are visible to later work on the same queue
+ * and, after draft_wait or draft_read, to the host. Allocates nothing and does not wait, except that
+ * the CPU backend returns when the work is done, and the Vulkan backend may wait for earlier
+ * submissions of its own so that no more than a bounded number is under way.
+ * Thread-safe; runs that overlap in time need distinct workspaces and outputs.
+ * Errors: ARGUMENT (nothing was enqueued), MEMORY, DEVICE. */
+DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_run(const draft_plan *plan,
+                                                    const struct draft_run_params *params);
+
+/* Wait for all work on the context's own queue. Errors: DEVICE. */
+DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_wait(draft_context *context);
+
+/* ---- Lists ------------------------------------------------------------------------------ */
+
+/* Check lists made by another selection method and write them, with the work order that belongs to
+ * them, into a workspace of draft_alloc: counts u32 [batch, heads, B]; lists u16 [batch, heads, B, B]
+ * of which the first count entries of each row are read, ascending, without repeats, below B.
+ * Any pair may be left out, text too. Waits like draft_write. Errors: ARGUMENT, MEMORY, DEVICE. */
+DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_lists_write(const draft_plan *plan,
+                                                            draft_address workspace,
+                                                            const uint32_t *counts,
+                                                            const uint16_t *lists);
+
+struct draft_density {
+    double video;            /* kept pairs of video blocks / all pairs of video blocks          */
+    double work;             /* kept query-key token pairs / all token pairs, text included     */
+    double flops;            /* 4 x dim x kept token pairs: what attend computes                */
+    uint64_t kept_pairs;     /* pairs of video blocks, over all samples and heads               */
+    uint64_t empty_rows;     /* query blocks with an empty list                                 */
+};
+
+/* What the lists in a workspace keep, exactly. Text beyond its valid length is counted as if it
+ * were valid. Waits like draft_read. Errors: ARGUMENT, MEMORY, DEVICE. */
+DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_density_read(const draft_plan *plan,
+                                                             draft_address workspace,
+                                                             struct draft_density *out);
+
+/* The name of the kernel that the plan chose for one stage: static storage, NULL for no stage.
+ * $DRAFT_KERNEL (a comma-separated list of names) limits the choice when a plan is made. */
+DRAFT_EXPORT const char *draft_plan_kernel(const draft_plan *plan, draft_stage stage);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a backend is to the core. A backend includes this and kernel_abi.h, nothing else of src/.
+ * The core has checked every argument before it calls: backends trust their input. */
+#ifndef DRAFT_BACKEND_H
+#define DRAFT_BACKEND_H
+
+#include <stdbool.h>
+
+#include <draft/draft.h>
+
+#include "kernel_abi.h"
+
+enum { DRAFT_STAGES = 4 }; /* pool, score, select, attend: stage s is bit 1 << s */
+
+/* Index of a stage in tables: 0 to DRAFT_STAGES - 1. */
+static inline unsigned draft_stage_index(draft_stage stage)
+{
+    return stage == DRAFT_POOL ? 0 : stage == DRAFT_SCORE ? 1 : stage == DRAFT_SELECT ? 2 : 3;
+}
+
+/* "pool", "score", "select", "attend" */
+const char *draft_stage_name(draft_stage stage);
+
+/* One line to the log, formatted like printf. log may be NULL. src/log.c. */
+void draft_log(const struct draft_log *log, draft_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* All host memory of the library comes from here, zeroed, so that tests can make it fail.
+ * count x size is checked for overflow. src/memory.c. */
+void *draft_calloc(size_t count, size_t size);
+void draft_release(void *memory);
+/* For tests: the n-th allocation from now fails (0: none does). */
+void draft_calloc_set_failure(long n);
+
+/* The context. Backends keep their own state behind `state`. */
+struct draft_context {
+    const struct draft_backend *backend;
+    void *state;
+    struct draft_log log;
+    struct draft_device_info device;
+};
+
+/* The plan. The core fills all but the last four members before it calls backend->plan. */
+struct draft_plan {
+    draft_context *context;
+    struct draft_geometry geometry; /* host copy; offsets of scratch follow backend->plan   */
+    const uint32_t *budget;         /* host copy, [heads]                                   */
+    struct draft_layout layout;
+    const char *kernel_mask; /* $DRAFT_KERNEL when the plan was made, or NULL        */
+
+    draft_address device_geometry;     /* geometry and budgets on the device: the core's       */
+    uint64_t scratch_size;             /* backend->plan: bytes of workspace for its own use    */
+    const char *kernels[DRAFT_STAGES]; /* backend->plan: the variant chosen for each stage  */
+    void *state;                       /* backend->plan: what launch needs                     */
+};
+
+/* Tokens of a block: text at the end of its part and tiles at the edge of the grid hold fewer than
+ * others. src/shape.c. */
+uint32_t draft_block_size(const struct draft_geometry *g, uint32_t block);
+
+/* Their numbers within the sample, in slot order (w fastest, then h, then t); returns how many.
+ * valid: NULL, or the sample's two valid text lengths, beyond which tokens do not count. */
+uint32_t draft_block_tokens(const struct draft_geometry *g, uint32_t block, const uint32_t *valid,
+                            uint32_t tokens[DRAFT_BLOCK]);
+
+/* Video key blocks that are forced for video query block i, ascending, written to out where out is
+ * not NULL; returns how many. */
+uint32_t draft_forced_blocks(const struct draft_geometry *g, uint32_t i, uint32_t *out);
+
+/* Work order of one sample and head: query blocks by count, largest first, then by index.
+ * starts: scratch of blocks + 1. src/lists.c. */
+void draft_order_rows(const uint32_t *counts, uint32_t blocks, uint32_t *starts, uint16_t *order);
+
+/* True where the variant called `name` may be used: no mask, or the mask holds it, or the mask
+ * holds none of the names of this stage's table. names ends with NULL. src/plan.c. */
+bool draft_kernel_allowed(const struct draft_plan *plan, const char *name,
+                          const char *const *names);
+
+/* Every pointer is set. Functions with a draft_status log the reason of a failure themselves. */
+struct draft_backend {
+    const char *name;
+
+    /* Append this backend's devices from out[*count] on while there is room (capacity is of the whole
+     * array), add their number to *count in any case, log why there are none. */
+    draft_status (*devices)(const struct draft_log *log, struct draft_device_info *out,
+                            size_t capacity, size_t *count);
+
+    /* Open device params->device (the core has resolved names); fill context->state. The core has
+     * filled context->log and context->device. On failure nothing is left behind. */
+    draft_status (*open)(draft_context *context, const struct draft_context_params *params);
+    void (*close)(draft_context *context);
+
+    draft_status (*alloc)(draft_context *context, size_t size, draft_address *out);
+    void (*free)(draft_context *context, draft_address address);
+    draft_status (*write)(draft_context *context, draft_address to, const void *from, size_t size);
+    draft_status (*read)(draft_context *context, void *to, draft_address from, size_t size);
+
+    /* Choose a kernel for each stage from ordered tables, best first; log each refusal with its
+     * reason; set kernels, scratch_size and state. */
+    draft_status (*plan)(draft_plan *plan);
+    void (*unplan)(draft_plan *plan);
+
+    /* begin and end bracket the launches of one draft_run. queue: the caller's, or NULL for the
+     * context's own; begin may replace it with what launch and end shall get. end submits, and
+     * must be called after a begin that succeeded, with ok = false to throw the work away. */
+    draft_status (*begin)(draft_context *context, void **queue);
+    draft_status (*launch)(const draft_plan *plan, draft_stage stage, const struct draft_args *args,
+                           void *queue);
+    draft_status (*end)(draft_context *context, void *queue, bool ok);
+    draft_status (*wait)(draft_context *context);
+
+    /* Tests and tools: names of the variants that the table of a stage holds, best first, ends with
+     * NULL. Static storage. Whether the device takes one is decided by plan. */
+    const char *const *(*variants)(draft_stage stage);
+};
+
+#endif

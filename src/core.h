@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of src/ share with each other and with nobody else. */
+#ifndef DRAFT_CORE_H
+#define DRAFT_CORE_H
+
+#include "backend.h"
+
+/* Refuse an argument: log what was expected and return `status` from the calling function. */
+#define DRAFT_REQUIRE(log, status, condition, ...)                                                 \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            draft_log((log), DRAFT_LOG_ERROR, __VA_ARGS__);                                        \
+            return (status);                                                                       \
+        }                                                                                          \
+    } while (0)
+
+/* Geometry of checked parameters: everything but the offsets. Logs and returns UNSUPPORTED where the
+ * blocks are too many. src/shape.c. */
+draft_status draft_shape_geometry(const struct draft_log *log,
+                                  const struct draft_plan_params *params, struct draft_geometry *g);
+
+/* Offsets of the workspace, into geometry and layout alike; `scratch_size` comes last. Logs and
+ * returns UNSUPPORTED where the size does not fit 63 bits. */
+draft_status draft_shape_layout(const struct draft_log *log, uint64_t scratch_size,
+                                struct draft_geometry *g, struct draft_layout *layout);
+
+/* budget[heads], see struct draft_geometry. */
+void draft_shape_budgets(const struct draft_geometry *g, const struct draft_plan_params *params,
+                         uint32_t *budget);
+
+/* Bytes of one element. */
+uint32_t draft_type_size(draft_type type);
+
+#endif

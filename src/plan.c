@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+
+_Static_assert(DRAFT_ABI_F16 == DRAFT_F16 && DRAFT_ABI_BF16 == DRAFT_BF16 &&
+                   DRAFT_ABI_F32 == DRAFT_F32,
+               "types of kernel_abi.h");
+_Static_assert(DRAFT_ABI_HEAD == DRAFT_RULE_HEAD && DRAFT_ABI_ROW == DRAFT_RULE_ROW &&
+                   DRAFT_ABI_MASS == DRAFT_RULE_MASS && DRAFT_ABI_PAPER == DRAFT_RULE_PAPER,
+               "rules of kernel_abi.h");
+
+/* ---- Checks -------------------------------------------------------------------------------- */
+
+#define REQUIRE(condition, ...) DRAFT_REQUIRE(log, DRAFT_ERROR_ARGUMENT, condition, __VA_ARGS__)
+
+static draft_status check_shape(const struct draft_log *log, const struct draft_shape *s)
+{
+    REQUIRE(s->frames && s->height && s->width,
+            "shape: frames, height and width are %u, %u, %u; each must be at least 1", s->frames,
+            s->height, s->width);
+    REQUIRE(s->heads, "shape.heads is 0; it must be at least 1");
+    REQUIRE(s->kv_heads == 0 || (s->kv_heads <= s->heads && s->heads % s->kv_heads == 0),
+            "shape.kv_heads is %u; it must divide heads, which is %u", s->kv_heads, s->heads);
+    REQUIRE(s->dim >= 8 && s->dim <= DRAFT_MAX_DIM && s->dim % 8 == 0,
+            "shape.dim is %u; it must be a multiple of 8 from 8 to %d", s->dim, DRAFT_MAX_DIM);
+    return DRAFT_OK;
+}
+
+static draft_status check_tile(const struct draft_log *log, const struct draft_plan_params *p)
+{
+    struct draft_tile t = p->tile;
+    bool automatic = t.t == 0 && t.h == 0 && t.w == 0;
+    REQUIRE(automatic || (t.t && t.h && t.w), "tile is %ux%ux%u; give all three extents or none",
+            t.t, t.h, t.w);
+    REQUIRE(automatic || (t.t <= DRAFT_BLOCK && t.h <= DRAFT_BLOCK && t.w <= DRAFT_BLOCK &&
+                          t.t * t.h * t.w <= DRAFT_BLOCK),
+            "tile is %ux%ux%u; it may hold at most %d tokens", t.t, t.h, t.w, DRAFT_BLOCK);
+    REQUIRE(p->rule != DRAFT_RULE_PAPER || automatic || (t.t == 1 && t.h == 8 && t.w == 16),
+            "tile is %ux%ux%u; rule PAPER has tile 1x8x16", t.t, t.h, t.w);
+    return DRAFT_OK;
+}
+
+static draft_status check_sparsity(const struct draft_log *log, double sparsity, const char *name)
+{
+    REQUIRE(sparsity >= 0 && sparsity < 1, "%s is %g; it must be at least 0 and below 1", name,
+            sparsity);
+    return DRAFT_OK;
+}
+
+static draft_status check_rule(const struct draft_log *log, const struct draft_plan_params *p)
+{
+    REQUIRE((unsigned)p->rule <= DRAFT_RULE_PAPER,
+            "rule is %d; it must be HEAD, ROW, MASS or PAPER", (int)p->rule);
+    REQUIRE(p->force < DRAFT_FORCE_NEIGHBOURS << 1, "force is %#x, which has unknown bits",
+            p->force);
+    REQUIRE(p->rule != DRAFT_RULE_PAPER || p->force == 0, "force is %#x; rule PAPER forces nothing",
+            p->force);
+    if (p->rule == DRAFT_RULE_MASS) {
+        REQUIRE(p->mass >= 0 && p->mass <= 1, "mass is %g; it must be above 0 and at most 1",
+                p->mass);
+        REQUIRE(p->sparsity == 0 && !p->head_sparsity,
+                "sparsity is given; rule MASS takes mass in its place");
+        return DRAFT_OK;
+    }
+    REQUIRE(p->mass == 0, "mass is %g; only rule MASS takes it", p->mass);
+    if (!p->head_sparsity)
+        return check_sparsity(log, p->sparsity, "sparsity");
+    for (uint32_t h = 0; h < p->shape.heads; h++) {
+        draft_status status = check_sparsity(log, p->head_sparsity[h], "an entry of head_sparsity");
+        if (status)
+            return status;
+    }
+    return DRAFT_OK;
+}
+
+static draft_status check_params(const struct draft_log *log, const struct draft_plan_params *p)
+{
+    draft_status status = check_shape(log, &p->shape);
+    if (status)
+        return status;
+    REQUIRE(p->type >= DRAFT_F16 && p->type <= DRAFT_F32, "type is %d; it must be F16, BF16 or F32",
+            (int)p->type);
+    REQUIRE(isfinite(p->scale), "scale is %g; it must be finite", (double)p->scale);
+    status = check_tile(log, p);
+    return status ? status : check_rule(log, p);
+}
+
+/* ---- Kernel mask --------------------------------------------------------------------------- */
+
+static bool mask_holds(const char *mask, const char *name)
+{
+    size_t length = strlen(name);
+    for (const char *at = mask; at; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strncmp(at, name, length) == 0 && (at[length] == ',' || at[length] == '\0'))
+            return true;
+    }
+    return false;
+}
+
+bool draft_kernel_allowed(const struct draft_plan *plan, const char *name, const char *const *names)
+{
+    if (!plan->kernel_mask || mask_holds(plan->kernel_mask, name))
+        return true;
+    for (; *names; names++)
+        if (mask_holds(plan->kernel_mask, *names))
+            return false;
+    return true;
+}
+
+/* ---- Create and destroy -------------------------------------------------------------------- */
+
+/* Geometry and budgets, as the kernels read them: budget[heads] right behind the struct. */
+static draft_status upload_geometry(struct draft_plan *plan)
+{
+    const struct draft_backend *backend = plan->context->backend;
+    size_t head = sizeof plan->geometry, tail = plan->geometry.heads * sizeof(uint32_t);
+    char *block = draft_calloc(1, head + tail);
+    if (!block) {
+        draft_log(&plan->context->log, DRAFT_LOG_ERROR, "out of host memory for a plan");
+        return DRAFT_ERROR_MEMORY;
+    }
+    memcpy(block, &plan->geometry, head);
+    memcpy(block + head, plan->budget, tail);
+    draft_status status = backend->alloc(plan->context, head + tail, &plan->device_geometry);
+    if (!status)
+        status = backend->write(plan->context, plan->device_geometry, block, head + tail);
+    draft_release(block);
+    return status;
+}
+
+static draft_status prepare(struct draft_plan *plan, const struct draft_plan_params *params)
+{
+    draft_context *context = plan->context;
+    const struct draft_log *log = &context->log;
+    draft_status status = draft_shape_geometry(log, params, &plan->geometry);
+    if (status)
+        return status;
+    uint32_t *budget = draft_calloc(plan->geometry.heads, sizeof *budget);
+    DRAFT_REQUIRE(log, DRAFT_ERROR_MEMORY, budget, "out of host memory for %u heads",
+                  plan->geometry.heads);
+    plan->budget = budget;
+    draft_shape_budgets(&plan->geometry, params, budget);
+    /* Before the backend chooses, so that it sees the sizes; after, for its scratch. */
+    status = draft_shape_layout(log, 0, &plan->geometry, &plan->layout);
+    if (status)
+        return status;
+    plan->kernel_mask = getenv("DRAFT_KERNEL");
+    status = context->backend->plan(plan);
+    plan->kernel_mask = NULL;
+    if (status)
+        return status;
+    status = draft_shape_layout(log, plan->scratch_size, &plan->geometry, &plan->layout);
+    return status ? status : upload_geometry(plan);
+}
+
+draft_status draft_plan_create(draft_context *context, const struct draft_plan_params *params,
+                               draft_plan **out)
+{
+    if (!context)
+        return DRAFT_ERROR_ARGUMENT;
+    const struct draft_log *log = &context->log;
+    REQUIRE(params, "params is NULL");
+    REQUIRE(out, "out is NULL");
+    draft_status status = check_params(log, params);
+    if (status)
+        return status;
+    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, context->device.types & 1u << params->type,
+                  "type %d cannot be attended by %s", (int)params->type, context->device.name);
+    struct draft_plan *plan = draft_calloc(1, sizeof *plan);
+    DRAFT_REQUIRE(log, DRAFT_ERROR_MEMORY, plan, "out of host memory for a plan");
+    plan->context = context;
+    status = prepare(plan, params);
+    if (status)
+        draft_plan_destroy(&plan);
+    else
+        *out = plan;
+    return status;
+}
+
+void draft_plan_destroy(draft_plan **plan)
+{
+    if (!plan || !*plan)
+        return;
+    struct draft_plan *p = *plan;
+    *plan = NULL;
+    if (p->device_geometry)
+        p->context->backend->free(p->context, p->device_geometry);
+    p->context->backend->unplan(p);
+    draft_release((void *)p->budget);
+    draft_release(p);
+}
+
+void draft_plan_layout(const draft_plan *plan, struct draft_layout *out)
+{
+    *out = plan->layout;
+}
+
+const char *draft_plan_kernel(const draft_plan *plan, draft_stage stage)
+{
+    if (stage != DRAFT_POOL && stage != DRAFT_SCORE && stage != DRAFT_SELECT &&
+        stage != DRAFT_ATTEND)
+        return NULL;
+    return plan->kernels[draft_stage_index(stage)];
+}
