@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: MIT */
+#include "cases.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness.h"
+
+static const double three_sparsities[] = {0.0, 0.5, 0.95};
+static const uint32_t valid_one[][2] = {{3, 50}};
+static const uint32_t valid_none[][2] = {{0, 0}};
+static const uint32_t valid_two[][2] = {{20, 129}, {UINT32_MAX, 7}};
+static const uint32_t valid_nobody[][2] = {{0, 0}, {140, 0}};
+
+#define GRID(t, h, w) .frames = (t), .height = (h), .width = (w)
+#define TILE(t, h, w) .tile = {t, h, w}
+
+/* A small ragged grid with text, for each dim and type. */
+#define DIM_CASE(number, kind, label)                                                              \
+    {                                                                                              \
+        .name = "dim " #number " " label,                                                          \
+        .params = {.shape = {GRID(2, 10, 19), .suffix = 21, .heads = 2, .dim = number},            \
+                   .type = kind,                                                                   \
+                   TILE(1, 8, 16),                                                                 \
+                   .sparsity = 0.5},                                                               \
+    }
+#define DIM_CASES(number)                                                                          \
+    DIM_CASE(number, DRAFT_F16, "f16"), DIM_CASE(number, DRAFT_BF16, "bf16"),                      \
+        DIM_CASE(number, DRAFT_F32, "f32")
+
+/* One frame or a few of a grid that people have, in tiles of the paper. */
+#define GRID_CASE(label, t, h, w, kind, d, share)                                                  \
+    {                                                                                              \
+        .name = "grid " label,                                                                     \
+        .params = {.shape = {GRID(t, h, w), .heads = 1, .dim = d},                                 \
+                   .type = kind,                                                                   \
+                   TILE(1, 8, 16),                                                                 \
+                   .sparsity = share},                                                             \
+    }
+
+/* A rule on a grid with 12 blocks and some text. */
+#define RULE_CASE(label, ...)                                                                      \
+    {                                                                                              \
+        .name = "rule " label,                                                                     \
+        .params = {.shape = {GRID(3, 14, 30), .prefix = 9, .heads = 3, .dim = 32},                 \
+                   .type = DRAFT_F32,                                                              \
+                   TILE(1, 8, 16),                                                                 \
+                   __VA_ARGS__},                                                                   \
+    }
+
+/* A fill on one ragged frame. */
+#define FILL_CASE(label, how, kind, d)                                                             \
+    {                                                                                              \
+        .name = "fill " label,                                                                     \
+        .params = {.shape = {GRID(2, 13, 21), .suffix = 10, .heads = 2, .dim = d},                 \
+                   .type = kind,                                                                   \
+                   TILE(1, 8, 8),                                                                  \
+                   .sparsity = 0.6},                                                               \
+        .fill = how,                                                                               \
+    }
+
+/* Blocks of one token each: a large map, too slow to attend. */
+#define LARGE_CASE(label, h, w, count, ...)                                                        \
+    {                                                                                              \
+        .name = "large " label,                                                                    \
+        .params = {.shape = {GRID(1, h, w), .suffix = 3, .heads = count, .dim = 8},                \
+                   .type = DRAFT_F32,                                                              \
+                   TILE(1, 1, 1),                                                                  \
+                   __VA_ARGS__},                                                                   \
+        .stages = DRAFT_POOL | DRAFT_SCORE | DRAFT_SELECT,                                         \
+    }
+
+static const struct test_case table[] = {
+    {.name = "plain",
+     .params = {.shape = {GRID(1, 16, 32), .heads = 2, .dim = 64},
+                .type = DRAFT_F32,
+                TILE(1, 8, 16),
+                .sparsity = 0.5}},
+    {.name = "dense",
+     .params = {.shape = {GRID(2, 11, 23), .suffix = 40, .heads = 2, .dim = 64},
+                .type = DRAFT_F16,
+                TILE(1, 8, 16)}},
+
+    GRID_CASE("45x80", 1, 45, 80, DRAFT_F16, 64, 0.9),
+    GRID_CASE("80x45", 1, 80, 45, DRAFT_F32, 32, 0.9),
+    GRID_CASE("30x52", 2, 30, 52, DRAFT_BF16, 64, 0.9),
+    GRID_CASE("52x30", 1, 52, 30, DRAFT_F16, 128, 0.5),
+    GRID_CASE("34x60", 1, 34, 60, DRAFT_BF16, 128, 0.5),
+    GRID_CASE("60x34", 2, 60, 34, DRAFT_F16, 32, 0.99),
+
+    {.name = "tile 3x5x8",
+     .params = {.shape = {GRID(7, 13, 18), .suffix = 30, .heads = 1, .dim = 64},
+                .type = DRAFT_F16,
+                TILE(3, 5, 8),
+                .sparsity = 0.7}},
+    {.name = "tile 3x10x4",
+     .params = {.shape = {GRID(6, 21, 10), .heads = 1, .dim = 128},
+                .type = DRAFT_BF16,
+                TILE(3, 10, 4),
+                .sparsity = 0.5}},
+    {.name = "tile 2x8x8",
+     .params = {.shape = {GRID(5, 12, 20), .heads = 2, .dim = 64},
+                .type = DRAFT_F32,
+                TILE(2, 8, 8),
+                .sparsity = 0.8}},
+    {.name = "tile 2x3x4",
+     .params = {.shape = {GRID(5, 7, 9), .prefix = 4, .heads = 2, .dim = 40},
+                .type = DRAFT_F16,
+                TILE(2, 3, 4),
+                .sparsity = 0.8}},
+    {.name = "tile larger than grid",
+     .params = {.shape = {GRID(1, 3, 7), .suffix = 2, .heads = 1, .dim = 64},
+                .type = DRAFT_F32,
+                TILE(2, 4, 16),
+                .sparsity = 0.5}},
+    {.name = "tile chosen",
+     .params = {.shape = {GRID(5, 11, 24), .suffix = 17, .heads = 2, .dim = 64},
+                .type = DRAFT_F16,
+                .sparsity = 0.6}},
+    {.name = "tile one token",
+     .params = {.shape = {GRID(2, 3, 5), .heads = 2, .dim = 16},
+                .type = DRAFT_F32,
+                TILE(1, 1, 1),
+                .sparsity = 0.6}},
+
+    {.name = "one frame",
+     .params = {.shape = {GRID(1, 17, 33), .heads = 2, .dim = 64},
+                .type = DRAFT_F16,
+                TILE(1, 8, 16),
+                .sparsity = 0.5}},
+    {.name = "one token",
+     .params = {.shape = {GRID(1, 1, 1), .heads = 1, .dim = 64},
+                .type = DRAFT_F16,
+                TILE(1, 8, 16),
+                .sparsity = 0.9}},
+    {.name = "one row",
+     .params = {.shape = {GRID(1, 1, 300), .heads = 1, .dim = 64},
+                .type = DRAFT_BF16,
+                TILE(1, 1, 128),
+                .sparsity = 0.5}},
+    {.name = "one column",
+     .params = {.shape = {GRID(1, 300, 1), .heads = 1, .dim = 64},
+                .type = DRAFT_F32,
+                TILE(1, 100, 1),
+                .sparsity = 0.5}},
+    {.name = "many frames",
+     .params = {.shape = {GRID(61, 2, 3), .heads = 1, .dim = 64},
+                .type = DRAFT_F16,
+                TILE(8, 2, 3),
+                .sparsity = 0.7}},
+
+    {.name = "prefix",
+     .params = {.shape = {GRID(1, 13, 20), .prefix = 131, .heads = 2, .dim = 64},
+                .type = DRAFT_F16,
+                TILE(1, 8, 16),
+                .sparsity = 0.5}},
+    {.name = "prefix and suffix",
+     .params = {.shape = {GRID(2, 9, 20), .prefix = 5, .suffix = 257, .heads = 1, .dim = 64},
+                .type = DRAFT_BF16,
+                TILE(1, 8, 16),
+                .sparsity = 0.9}},
+    {.name = "valid",
+     .params = {.shape = {GRID(1, 9, 20), .prefix = 5, .suffix = 140, .heads = 2, .dim = 64},
+                .type = DRAFT_F16,
+                TILE(1, 8, 16),
+                .sparsity = 0.5},
+     .valid = valid_one},
+    {.name = "valid none",
+     .params = {.shape = {GRID(1, 9, 20), .prefix = 5, .suffix = 140, .heads = 2, .dim = 64},
+                .type = DRAFT_F32,
+                TILE(1, 8, 16),
+                .sparsity = 0.5},
+     .valid = valid_none},
+    {.name = "batch",
+     .params = {.shape = {.batch = 3, GRID(1, 17, 18), .heads = 2, .dim = 40},
+                .type = DRAFT_F32,
+                TILE(1, 8, 8),
+                .sparsity = 0.6}},
+    {.name = "batch valid",
+     .params = {.shape = {.batch = 2,
+                          .prefix = 30,
+                          GRID(1, 17, 18),
+                          .suffix = 150,
+                          .heads = 2,
+                          .kv_heads = 1,
+                          .dim = 64},
+                .type = DRAFT_BF16,
+                TILE(1, 8, 16),
+                .sparsity = 0.6},
+     .valid = valid_two},
+    {.name = "batch valid gaps",
+     .params =
+         {.shape = {.batch = 2, .prefix = 140, GRID(2, 7, 11), .suffix = 20, .heads = 1, .dim = 64},
+          .type = DRAFT_F16,
+          TILE(2, 8, 8),
+          .sparsity = 0.5},
+     .valid = valid_nobody,
+     .gap = 1},
+
+    {.name = "groups of 2",
+     .params = {.shape = {GRID(1, 18, 22), .suffix = 5, .heads = 4, .kv_heads = 2, .dim = 64},
+                .type = DRAFT_F16,
+                TILE(1, 8, 16),
+                .sparsity = 0.5}},
+    {.name = "group of 6",
+     .params = {.shape = {GRID(1, 10, 22), .heads = 6, .kv_heads = 1, .dim = 64},
+                .type = DRAFT_F32,
+                TILE(1, 8, 8),
+                .sparsity = 0.7}},
+
+    DIM_CASES(8),
+    DIM_CASES(40),
+    DIM_CASES(64),
+    DIM_CASES(72),
+    DIM_CASES(80),
+    DIM_CASES(96),
+    DIM_CASES(128),
+
+    {.name = "gaps f16",
+     .params = {.shape = {.batch = 2, GRID(1, 10, 19), .suffix = 6, .heads = 2, .dim = 40},
+                .type = DRAFT_F16,
+                TILE(1, 8, 16),
+                .sparsity = 0.5},
+     .gap = 1},
+    {.name = "gaps bf16",
+     .params = {.shape = {.batch = 2, GRID(1, 10, 19), .suffix = 6, .heads = 2, .dim = 128},
+                .type = DRAFT_BF16,
+                TILE(1, 8, 16),
+                .sparsity = 0.5},
+     .gap = 5},
+    {.name = "gaps f32",
+     .params = {.shape = {.batch = 2, GRID(1, 10, 19), .suffix = 6, .heads = 2, .dim = 64},
+                .type = DRAFT_F32,
+                TILE(1, 8, 16),
+                .sparsity = 0.5},
+     .gap = 3,
+     .no_lse = true},
+    {.name = "heads first",
+     .params = {.shape = {.batch = 2, GRID(1, 10, 19), .heads = 4, .kv_heads = 2, .dim = 72},
+                .type = DRAFT_F16,
+                TILE(1, 8, 16),
+                .sparsity = 0.5},
+     .heads_first = true},
+
+    RULE_CASE("head 0", .sparsity = 0),
+    RULE_CASE("head 0.5", .sparsity = 0.5),
+    RULE_CASE("head 0.9", .sparsity = 0.9),
+    RULE_CASE("head 0.99", .sparsity = 0.99),
+    RULE_CASE("head not self", .sparsity = 0.9, .force = DRAFT_FORCE_NOT_SELF),
+    RULE_CASE("head first frame", .sparsity = 0.6, .force = DRAFT_FORCE_FIRST_FRAME),
+    RULE_CASE("head all forced", .sparsity = 0.9,
+              .force = DRAFT_FORCE_FIRST_FRAME | DRAFT_FORCE_NEIGHBOURS),
+    RULE_CASE("head sparsities", .head_sparsity = three_sparsities),
+    RULE_CASE("row 0.5", .rule = DRAFT_RULE_ROW, .sparsity = 0.5),
+    RULE_CASE("row 0.99", .rule = DRAFT_RULE_ROW, .sparsity = 0.99),
+    RULE_CASE("row not self", .rule = DRAFT_RULE_ROW, .sparsity = 0.8,
+              .force = DRAFT_FORCE_NOT_SELF),
+    RULE_CASE("row neighbours", .rule = DRAFT_RULE_ROW, .sparsity = 0.9,
+              .force = DRAFT_FORCE_NEIGHBOURS),
+    RULE_CASE("row sparsities", .rule = DRAFT_RULE_ROW, .head_sparsity = three_sparsities),
+    RULE_CASE("mass", .rule = DRAFT_RULE_MASS),
+    RULE_CASE("mass 0.3", .rule = DRAFT_RULE_MASS, .mass = 0.3),
+    RULE_CASE("mass 1", .rule = DRAFT_RULE_MASS, .mass = 1),
+    RULE_CASE("mass tiny", .rule = DRAFT_RULE_MASS, .mass = 1e-6, .force = DRAFT_FORCE_NOT_SELF),
+    RULE_CASE("mass forced", .rule = DRAFT_RULE_MASS, .mass = 0.5,
+              .force = DRAFT_FORCE_FIRST_FRAME | DRAFT_FORCE_NEIGHBOURS),
+    RULE_CASE("paper 0", .rule = DRAFT_RULE_PAPER),
+    RULE_CASE("paper 0.5", .rule = DRAFT_RULE_PAPER, .sparsity = 0.5),
+    RULE_CASE("paper 0.99", .rule = DRAFT_RULE_PAPER, .sparsity = 0.99),
+    RULE_CASE("paper sparsities", .rule = DRAFT_RULE_PAPER, .head_sparsity = three_sparsities),
+    RULE_CASE("scale", .sparsity = 0.7, .scale = 0.7f),
+
+    FILL_CASE("constant f16", FILL_CONSTANT, DRAFT_F16, 64),
+    FILL_CASE("constant f32", FILL_CONSTANT, DRAFT_F32, 128),
+    FILL_CASE("rows", FILL_ROWS, DRAFT_BF16, 64),
+    FILL_CASE("spike f16", FILL_SPIKE, DRAFT_F16, 128),
+    FILL_CASE("spike f32", FILL_SPIKE, DRAFT_F32, 64),
+    FILL_CASE("denormal f16", FILL_DENORMAL, DRAFT_F16, 64),
+    FILL_CASE("denormal bf16", FILL_DENORMAL, DRAFT_BF16, 64),
+    FILL_CASE("denormal f32", FILL_DENORMAL, DRAFT_F32, 64),
+    FILL_CASE("extreme f16", FILL_EXTREME, DRAFT_F16, 64),
+    FILL_CASE("extreme bf16", FILL_EXTREME, DRAFT_BF16, 128),
+
+    LARGE_CASE("head", 25, 37, 1, .sparsity = 0.9),
+    LARGE_CASE("head ragged", 11, 61, 2, .sparsity = 0.5),
+    LARGE_CASE("row", 25, 37, 1, .rule = DRAFT_RULE_ROW, .sparsity = 0.9),
+    LARGE_CASE("mass", 25, 37, 1, .rule = DRAFT_RULE_MASS, .mass = 0.8),
+};
+
+enum { CASES = sizeof table / sizeof table[0] };
+
+size_t cases_chosen(const struct test_case *const **out)
+{
+    static const struct test_case *chosen[CASES];
+    const char *filter = getenv("DRAFT_CASES");
+    size_t count = 0;
+    for (size_t i = 0; i < CASES; i++)
+        if (!filter || strstr(table[i].name, filter))
+            chosen[count++] = &table[i];
+    *out = chosen;
+    return count;
+}
+
+const struct test_case *case_named(const char *name)
+{
+    for (size_t i = 0; i < CASES; i++)
+        if (strcmp(table[i].name, name) == 0)
+            return &table[i];
+    ck_abort_msg("no case is called %s", name);
+    return NULL;
+}
+
+/* ---- Tensors ---- */
+
+uint64_t tensor_row(const struct host_tensor *t, uint32_t batch, uint32_t token, uint32_t head)
+{
+    return batch * t->batch_stride + token * t->token_stride + head * t->head_stride;
+}
+
+static void tensor_init(struct host_tensor *t, const struct problem *p, uint32_t heads)
+{
+    const struct test_case *test = p->test;
+    *t = (struct host_tensor){.type = test->params.type,
+                              .batch = p->batch,
+                              .tokens = p->grid.tokens,
+                              .heads = heads,
+                              .dim = p->dim};
+    uint64_t gap = test->gap * 16 / type_size(t->type);
+    if (test->heads_first) {
+        t->token_stride = t->dim + gap;
+        t->head_stride = t->tokens * t->token_stride + 2 * gap;
+        t->batch_stride = heads * t->head_stride + 3 * gap;
+    } else {
+        t->head_stride = t->dim + gap;
+        t->token_stride = heads * t->head_stride + 2 * gap;
+        t->batch_stride = t->tokens * t->token_stride + 3 * gap;
+    }
+    uint64_t last = tensor_row(t, t->batch - 1, t->tokens - 1, heads - 1);
+    t->size = (size_t)(last + t->dim) * type_size(t->type);
+    t->bytes = test_alloc(t->size, 1);
+    memset(t->bytes, POISON, t->size);
+}
+
+/* ---- Fills ---- */
+
+struct place {
+    uint32_t token, head, d;
+    char tensor; /* 'q', 'k', 'v' */
+};
+
+/* Waves over the grid with a phase for each head and channel, so that near blocks attend to each
+ * other and the map is far from flat. */
+static double smooth(const struct problem *p, const struct place *at, struct rng *r)
+{
+    const struct draft_shape *s = &p->grid.shape;
+    uint32_t token = at->token < s->prefix ? at->token : at->token - s->prefix;
+    double frame = token / (s->height * s->width), row = token / s->width % s->height;
+    double column = token % s->width;
+    double wave = sin(0.31 * (at->d % 5 + 1) * row + 0.23 * (at->d % 3 + 1) * column + 0.9 * frame +
+                      at->d + 0.7 * at->head);
+    return 1.2 * wave + 0.8 * rng_normal(r);
+}
+
+static double fill_value(const struct problem *p, const struct place *at, struct rng *r)
+{
+    double tiny = p->test->params.type == DRAFT_F16 ? 0x1p-20 : 0x1p-130;
+    bool spiked = at->tensor != 'v' && at->token == p->grid.tokens / 3;
+    bool sign = rng_next(r) & 1;
+    switch (p->test->fill) {
+    case FILL_SMOOTH:
+        return smooth(p, at, r);
+    case FILL_CONSTANT:
+        return 0.75;
+    case FILL_ROWS:
+        return 0.3 * sin(at->token * 0.37 + at->head);
+    case FILL_SPIKE:
+        return (spiked ? 50 : 1) * rng_normal(r);
+    case FILL_DENORMAL:
+        return tiny * rng_normal(r);
+    case FILL_EXTREME:
+        if (at->tensor == 'v')
+            return sign ? 65504 : -65504;
+        return at->d ? 0 : at->token % 3 ? 65504 : -65504;
+    }
+    return 0;
+}
+
+/* Writes the tensor and, as double, what it then holds. */
+static double *fill_tensor(const struct problem *p, struct host_tensor *t, char name)
+{
+    double *exact = test_alloc((size_t)t->batch * t->heads * t->tokens * t->dim, sizeof *exact);
+    struct rng r = rng_of(p->test->name, (uint64_t)name);
+    double *to = exact;
+    for (uint32_t b = 0; b < t->batch; b++)
+        for (uint32_t head = 0; head < t->heads; head++)
+            for (uint32_t token = 0; token < t->tokens; token++) {
+                uint64_t row = tensor_row(t, b, token, head);
+                bool valid = oracle_token_valid(&p->grid, p->valid ? p->valid[b] : NULL, token);
+                for (uint32_t d = 0; d < t->dim; d++, to++) {
+                    struct place at = {token, head, d, name};
+                    double value = fill_value(p, &at, &r);
+                    type_store(t->type, t->bytes, row + d, valid ? value : NAN);
+                    *to = type_load(t->type, t->bytes, row + d);
+                }
+            }
+    return exact;
+}
+
+/* ---- Problems ---- */
+
+void problem_init(struct problem *p, const struct test_case *test, struct draft_tile tile)
+{
+    *p = (struct problem){.test = test};
+    oracle_grid_init(&p->grid, &test->params.shape, tile);
+    p->batch = p->grid.shape.batch;
+    p->heads = p->grid.shape.heads;
+    p->kv_heads = p->grid.shape.kv_heads;
+    p->dim = p->grid.shape.dim;
+    p->scale = test->params.scale != 0 ? test->params.scale : (float)(1 / sqrt(p->dim));
+    if (test->valid) {
+        p->valid = test_alloc(p->batch, sizeof *p->valid);
+        memcpy(p->valid, test->valid, p->batch * sizeof *p->valid);
+    }
+    tensor_init(&p->q, p, p->heads);
+    tensor_init(&p->k, p, p->kv_heads);
+    tensor_init(&p->v, p, p->kv_heads);
+    tensor_init(&p->out, p, p->heads);
+    p->exact_q = fill_tensor(p, &p->q, 'q');
+    p->exact_k = fill_tensor(p, &p->k, 'k');
+    p->exact_v = fill_tensor(p, &p->v, 'v');
+}
+
+void problem_free(struct problem *p)
+{
+    oracle_grid_free(&p->grid);
+    struct host_tensor *tensors[] = {&p->q, &p->k, &p->v, &p->out};
+    for (size_t i = 0; i < 4; i++)
+        free(tensors[i]->bytes);
+    free(p->exact_q);
+    free(p->exact_k);
+    free(p->exact_v);
+    free(p->valid);
+    *p = (struct problem){0};
+}
+
+static const double *rows_of(const struct problem *p, const double *exact, uint32_t heads,
+                             uint32_t batch, uint32_t head)
+{
+    return exact + ((size_t)batch * heads + head) * p->grid.tokens * p->dim;
+}
+
+const double *problem_q(const struct problem *p, uint32_t batch, uint32_t head)
+{
+    return rows_of(p, p->exact_q, p->heads, batch, head);
+}
+
+const double *problem_k(const struct problem *p, uint32_t batch, uint32_t head)
+{
+    return rows_of(p, p->exact_k, p->kv_heads, batch, head / (p->heads / p->kv_heads));
+}
+
+const double *problem_v(const struct problem *p, uint32_t batch, uint32_t head)
+{
+    return rows_of(p, p->exact_v, p->kv_heads, batch, head / (p->heads / p->kv_heads));
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The table of cases that tests and benchmark share, and the inputs that belong to a case. */
+#ifndef DRAFT_TESTS_CASES_H
+#define DRAFT_TESTS_CASES_H
+
+#include <draft/draft.h>
+
+#include "oracle.h"
+
+/* What q, k and v are filled with. */
+enum fill {
+    FILL_SMOOTH,   /* waves over the grid and noise: maps with large and small entries   */
+    FILL_CONSTANT, /* every element the same: all logits tie                             */
+    FILL_ROWS,     /* each token one constant: blocks differ, channels do not            */
+    FILL_SPIKE,    /* one query and one key 50 times as large: one huge score            */
+    FILL_DENORMAL, /* denormals of the type                                              */
+    FILL_EXTREME,  /* +-65504 in one channel, all of v +-65504                           */
+};
+
+struct test_case {
+    const char *name;
+    struct draft_plan_params params;
+    uint32_t gap;               /* units of 16 bytes left free after each head, token, sample */
+    bool heads_first;           /* [batch, heads, tokens, dim] by strides                     */
+    const uint32_t (*valid)[2]; /* NULL, or one pair for each sample                          */
+    enum fill fill;
+    uint32_t stages; /* 0: all                                                     */
+    bool no_lse;
+};
+
+/* The cases whose name contains $DRAFT_CASES (all where it is unset). Returns how many; *out is
+ * static storage. */
+size_t cases_chosen(const struct test_case *const **out);
+/* One by its exact name. Never NULL. */
+const struct test_case *case_named(const char *name);
+
+static inline bool case_has(const struct test_case *test, draft_stage stage)
+{
+    return !test->stages || (test->stages & stage);
+}
+
+/* A tensor in host memory as the library will see it: gaps hold POISON. */
+struct host_tensor {
+    draft_type type;
+    uint32_t batch, tokens, heads, dim;
+    uint64_t batch_stride, token_stride, head_stride; /* elements */
+    size_t size;                                      /* bytes up to the last element */
+    uint8_t *bytes;
+};
+
+/* Index of the first element of a row. */
+uint64_t tensor_row(const struct host_tensor *tensor, uint32_t batch, uint32_t token,
+                    uint32_t head);
+
+/* All that a case gives, the same for each device. */
+struct problem {
+    const struct test_case *test;
+    struct oracle_grid grid;
+    uint32_t batch, heads, kv_heads, dim;
+    float scale;
+    struct host_tensor q, k, v, out;     /* out is poisoned                               */
+    double *exact_q, *exact_k, *exact_v; /* what q, k, v hold, [batch][heads][tokens][dim] */
+    uint32_t (*valid)[2];                /* NULL, or [batch]                              */
+};
+
+/* tile: the plan's. Keys and values of text beyond its valid length are NaN. */
+void problem_init(struct problem *problem, const struct test_case *test, struct draft_tile tile);
+void problem_free(struct problem *problem);
+
+/* [tokens][dim] of one sample and one query head; for k and v those of its group. */
+const double *problem_q(const struct problem *problem, uint32_t batch, uint32_t head);
+const double *problem_k(const struct problem *problem, uint32_t batch, uint32_t head);
+const double *problem_v(const struct problem *problem, uint32_t batch, uint32_t head);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Each stage's result against the oracle fed with the same input. Each function prints the first
+ * mismatches and returns how many there are; `cell` names what was tested.
+ *
+ * Tolerances follow from the arithmetic that METHOD and the header promise, f32 accumulation and
+ * one rounding to the type; they stand in the table in checks.c. */
+#ifndef DRAFT_TESTS_CHECKS_H
+#define DRAFT_TESTS_CHECKS_H
+
+#include "rig.h"
+
+/* After rig_intact has read the buffers. */
+size_t check_pool(const struct rig *rig, const char *cell);
+
+/* Against the means that the workspace holds. */
+size_t check_score(const struct rig *rig, const char *cell);
+
+/* Against the map that the workspace holds, bit by bit. */
+size_t check_select(const struct rig *rig, const char *cell);
+
+/* The attention that the lists ask for, for each sample and head. */
+struct expected {
+    const struct problem *problem;
+    struct oracle_result *heads; /* [batch x heads] */
+};
+
+/* counts [batch, heads, B], lists [batch, heads, B, B]; both NULL: dense. */
+void expected_init(struct expected *expected, const struct problem *problem, const uint32_t *counts,
+                   const uint16_t *lists);
+void expected_free(struct expected *expected);
+size_t check_attend(const struct rig *rig, const struct expected *expected, const char *cell);
+
+/* The largest error so far of any check, as a share of its tolerance: a tolerance that is never
+ * half used is too wide. */
+double checks_worst(const char *stage);
+
+#endif
