@@ -200,7 +200,7 @@ START_TEST(arguments_of_kernels)
     const struct draft_args *a = &paper.args;
     ck_assert_uint_eq(a->geometry, 4096);
     ck_assert_uint_eq(a->workspace, r.workspace);
-    ck_assert(a->q == r.q.data && a->k == r.k.data && a->v == r.v.data && a->out == r.out.data);
+    ck_assert(a->q == r.q.data && a->k == r.k.data && a->v == r.v.data && a->o == r.out.data);
     ck_assert(a->lse == r.lse && a->valid == r.valid);
     ck_assert_uint_eq(a->q_head, 16 * 4 / 16); /* packed: [tokens][2][16] of 4 bytes */
     ck_assert_uint_eq(a->q_token, 2 * 16 * 4 / 16);
