@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * `draft run`: attention over tensors from files. */
+#include "program.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "job.h"
+#include "report.h"
+#include "run_files.h"
+
+/* What the command line asks for. */
+struct request {
+    const char *out, *lse;
+    struct draft_shape shape;
+    uint32_t grid[3], tile[3];
+    uint32_t type, rule, force, repeat;
+    bool type_given, grid_given, check, json, tolerance_given;
+    double sparsity, mass, scale, tolerance;
+    struct program_reals head_sparsity, valid;
+    struct program_device device;
+    const char *files[3];
+    size_t file_count;
+};
+
+/* All that a run makes. */
+struct run {
+    const struct request *request;
+    struct run_inputs inputs;
+    struct draft_plan_params params;
+    uint32_t *valid;
+    draft_context *context;
+    struct draft_device_info device;
+    struct job_buffers buffers;
+    struct job job, dense;
+    struct job_timing timing, dense_timing;
+    struct draft_density density;
+    struct job_fidelity fidelity;
+    void *result;
+    float *lse;
+    struct program_output *out_file, *lse_file;
+    struct program_progress *progress;
+    uint64_t done;
+};
+
+static int parse(struct request *r, int argc, char **argv)
+{
+    const struct program_option options[] = {
+        {"output", 'o', PROGRAM_TEXT, &r->out, "FILE", "write the result (.npy, .safetensors)",
+         NULL, NULL},
+        {"lse", 0, PROGRAM_TEXT, &r->lse, "FILE",
+         "write the log-sum-exp, f32 [batch, heads, tokens]", NULL, NULL},
+        {"grid", 0, PROGRAM_GRID, r->grid, "FxHxW", "video tokens: frames x height x width", NULL,
+         &r->grid_given},
+        {"frames", 0, PROGRAM_COUNT, &r->shape.frames, "N", "the same in three options", NULL,
+         NULL},
+        {"height", 0, PROGRAM_COUNT, &r->shape.height, "N", "", NULL, NULL},
+        {"width", 0, PROGRAM_COUNT, &r->shape.width, "N", "", NULL, NULL},
+        {"prefix", 0, PROGRAM_COUNT, &r->shape.prefix, "N", "text tokens before the video", NULL,
+         NULL},
+        {"suffix", 0, PROGRAM_COUNT, &r->shape.suffix, "N", "text tokens after the video", NULL,
+         NULL},
+        {"valid", 0, PROGRAM_REALS, &r->valid, "P,S[,...]",
+         "valid prefix and suffix tokens of each sample", NULL, NULL},
+        {"tile", 0, PROGRAM_GRID, r->tile, "TxHxW", "tokens of a block (default: chosen)", NULL,
+         NULL},
+        {"rule", 0, PROGRAM_CHOICE, &r->rule, "RULE", "which pairs of blocks are kept",
+         job_rule_names, NULL},
+        {"sparsity", 0, PROGRAM_REAL, &r->sparsity, "X",
+         "share of video block pairs left out (default 0.9; 0: dense)", NULL, NULL},
+        {"head-sparsity", 0, PROGRAM_REALS, &r->head_sparsity, "X,X,...",
+         "the same for each head; @FILE reads them from a file", NULL, NULL},
+        {"mass", 0, PROGRAM_REAL, &r->mass, "X", "for --rule mass (default 0.9)", NULL, NULL},
+        {"force", 0, PROGRAM_CHOICES, &r->force, "LIST", "pairs kept in any case, by commas",
+         job_force_names, NULL},
+        {"scale", 0, PROGRAM_REAL, &r->scale, "X", "of the logits (default 1 / sqrt(dim))", NULL,
+         NULL},
+        {"type", 0, PROGRAM_CHOICE, &r->type, "TYPE",
+         "type that the inputs must have; bf16 reads '<u2' as bf16", job_type_names,
+         &r->type_given},
+        {"check", 0, PROGRAM_FLAG, &r->check, NULL,
+         "compare with dense attention on the same device", NULL, NULL},
+        {"tolerance", 0, PROGRAM_REAL, &r->tolerance, "X",
+         "exit with 1 where --check finds a larger relative error", NULL, &r->tolerance_given},
+        {"repeat", 0, PROGRAM_COUNT, &r->repeat, "N", "time N runs after one that is not counted",
+         NULL, NULL},
+        PROGRAM_DEVICE_OPTIONS(r->device),
+        {"json", 0, PROGRAM_FLAG, &r->json, NULL, "print one JSON document", NULL, NULL},
+        {0}};
+    struct program_command command = {
+        .usage = "run Q K V --grid FxHxW [-o OUT] [options]",
+        .help = "Q, K, V: .npy or .safetensors files of [tokens, heads, dim] or [batch, tokens, "
+                "heads,\ndim] in f16, bf16 or f32. Tensors in a .safetensors file are called q, k "
+                "and v, or by\nfile.safetensors:name; one file may hold all three. bf16 in .npy "
+                "is '|V2' or '<V2'.\nThe result has the inputs' type.",
+        .options = options,
+        .operands = r->files,
+        .operand_capacity = 3};
+    int code = program_parse(&command, argc, argv);
+    r->file_count = command.operand_count;
+    return code;
+}
+
+static int usage(const char *message)
+{
+    program_error("%s; see draft run --help", message);
+    return PROGRAM_USAGE;
+}
+
+/* What can be checked before any file is opened. -1 to go on. */
+static int check_request(struct request *r)
+{
+    if (r->grid_given && (r->shape.frames || r->shape.height || r->shape.width))
+        return usage("--grid goes without --frames, --height and --width");
+    if (r->tolerance_given && !r->check)
+        return usage("--tolerance needs --check");
+    if (r->repeat > 100000)
+        return usage("--repeat is at most 100000");
+    if (r->out && r->lse && strcmp(r->out, r->lse) == 0)
+        return usage("--output and --lse name the same file");
+    if (r->grid_given) {
+        r->shape.frames = r->grid[0];
+        r->shape.height = r->grid[1];
+        r->shape.width = r->grid[2];
+    }
+    return -1;
+}
+
+/* --valid as the library wants it. */
+static bool convert_valid(struct run *run)
+{
+    const struct program_reals *list = &run->request->valid;
+    if (!list->count)
+        return true;
+    if (list->count != (size_t)run->params.shape.batch * 2) {
+        program_error("--valid has %zu numbers: two for each of %u samples are needed", list->count,
+                      run->params.shape.batch);
+        return false;
+    }
+    run->valid = program_calloc(list->count, sizeof *run->valid);
+    for (size_t i = 0; i < list->count; i++) {
+        double x = list->values[i];
+        if (!(x >= 0 && x <= UINT32_MAX) || x != floor(x)) {
+            program_error("--valid: %g is no number of tokens", x);
+            return false;
+        }
+        run->valid[i] = (uint32_t)x;
+    }
+    return true;
+}
+
+/* Open the inputs and make the plan's parameters of them. */
+static bool open_inputs(struct run *run)
+{
+    const struct request *r = run->request;
+    const char *outputs[2] = {r->out, r->lse};
+    struct draft_shape shape = r->shape;
+    draft_type wanted = r->type_given ? (draft_type)(r->type + 1) : (draft_type)0;
+    if (!run_inputs_open((const char **)r->files, r->file_count, wanted, &run->inputs) ||
+        !run_inputs_shape(&run->inputs, &shape))
+        return false;
+    for (unsigned i = 0; i < 2; i++)
+        if (outputs[i] && !run_output_is_new(outputs[i], (const char **)r->files, r->file_count))
+            return false;
+    if (r->head_sparsity.count && r->head_sparsity.count != shape.heads) {
+        program_error("--head-sparsity has %zu numbers, q has %u heads", r->head_sparsity.count,
+                      shape.heads);
+        return false;
+    }
+    run->params = (struct draft_plan_params){.shape = shape,
+                                             .type = run->inputs.q.tensor.type,
+                                             .tile = {r->tile[0], r->tile[1], r->tile[2]},
+                                             .rule = (draft_rule)r->rule,
+                                             .sparsity = r->sparsity,
+                                             .head_sparsity = r->head_sparsity.values,
+                                             .mass = r->mass,
+                                             .force = r->force,
+                                             .scale = (float)r->scale};
+    return convert_valid(run);
+}
+
+/* Before the work, so that a folder that cannot be written to is known early. */
+static bool open_outputs(struct run *run)
+{
+    const char *paths[2] = {run->request->out, run->request->lse};
+    struct program_output **files[2] = {&run->out_file, &run->lse_file};
+    for (unsigned i = 0; i < 2; i++) {
+        char *path = NULL;
+        if (!paths[i])
+            continue;
+        tensor_path_split(paths[i], &path);
+        *files[i] = path ? program_output_open(path) : NULL;
+        free(path);
+        if (!*files[i])
+            return false;
+    }
+    return true;
+}
+
+static draft_status prepare(struct run *run)
+{
+    draft_status status = program_open(&run->request->device, &run->context);
+    if (status != DRAFT_OK)
+        return status;
+    draft_context_device(run->context, &run->device);
+    status = job_create(run->context, &run->params, &run->job);
+    if (status == DRAFT_OK)
+        status = job_buffers_create(run->context, &run->params.shape, run->params.type,
+                                    run->inputs.q.tensor.data, run->inputs.k.tensor.data,
+                                    run->inputs.v.tensor.data, run->valid, &run->buffers);
+    return status;
+}
+
+static draft_status compute(struct run *run)
+{
+    draft_status status = job_measure(&run->job, &run->buffers, run->request->repeat, run->progress,
+                                      &run->done, &run->timing);
+    if (status == DRAFT_OK)
+        status = draft_density_read(run->job.plan, run->job.workspace, &run->density);
+    if (status != DRAFT_OK)
+        return status;
+    run->result = program_calloc(run->buffers.sizes.q, job_type_size(run->params.type));
+    run->lse = program_calloc(run->buffers.sizes.lse, sizeof *run->lse);
+    return job_buffers_read(&run->buffers, run->result, run->lse);
+}
+
+/* Dense attention on the same buffers, after the result has been read. */
+static draft_status check(struct run *run)
+{
+    struct draft_plan_params params = run->params;
+    params.rule = DRAFT_RULE_HEAD;
+    params.sparsity = 0;
+    params.head_sparsity = NULL;
+    params.tile = run->job.layout.tile;
+    draft_status status = job_create(run->context, &params, &run->dense);
+    if (status == DRAFT_OK)
+        status = job_measure(&run->dense, &run->buffers, run->request->repeat, run->progress,
+                             &run->done, &run->dense_timing);
+    if (status != DRAFT_OK)
+        return status;
+    void *dense = program_calloc(run->buffers.sizes.q, job_type_size(run->params.type));
+    float *dense_lse = program_calloc(run->buffers.sizes.lse, sizeof *dense_lse);
+    status = job_buffers_read(&run->buffers, dense, dense_lse);
+    if (status == DRAFT_OK)
+        job_compare(&run->params.shape, run->params.type, run->result, dense, run->lse, dense_lse,
+                    &run->fidelity);
+    free(dense);
+    free(dense_lse);
+    return status;
+}
+
+/* Commit after success or a stream's error, of which commit tells. */
+static bool finish_output(struct program_output **output, bool ok)
+{
+    if (!program_output_commit(*output))
+        ok = false;
+    *output = NULL;
+    return ok;
+}
+
+/* Give the outputs their names. */
+static bool write_outputs(struct run *run)
+{
+    const struct draft_shape *s = &run->params.shape;
+    unsigned skip = run->inputs.q.tensor.rank == 3; /* no batch in, no batch out */
+    uint64_t axes[4] = {s->batch, run->job.layout.tokens, s->heads, s->dim};
+    uint64_t lse_axes[3] = {s->batch, s->heads, run->job.layout.tokens};
+    bool ok = true;
+    if (run->out_file) {
+        ok = run_output_write(program_output_file(run->out_file), run->request->out, "out",
+                              run->params.type, axes + skip, 4 - skip, run->result);
+        ok = finish_output(&run->out_file, ok);
+    }
+    if (ok && run->lse_file) {
+        ok = run_output_write(program_output_file(run->lse_file), run->request->lse, "lse",
+                              DRAFT_F32, lse_axes + skip, 3 - skip, run->lse);
+        ok = finish_output(&run->lse_file, ok);
+    }
+    return ok;
+}
+
+/* ---- Reports ------------------------------------------------------------------------------ */
+
+static cJSON *json_check(const struct run *run)
+{
+    const struct job_fidelity *f = &run->fidelity;
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddNumberToObject(json, "relative_l2", f->relative);
+    cJSON_AddNumberToObject(json, "worst_head_relative_l2", f->worst_relative);
+    cJSON_AddNumberToObject(json, "worst_head", f->worst_head);
+    cJSON_AddNumberToObject(json, "cosine", f->cosine);
+    cJSON_AddNumberToObject(json, "recall", f->recall);
+    cJSON_AddNumberToObject(json, "recall_p5", f->recall_p5);
+    cJSON_AddNumberToObject(json, "not_finite", (double)f->not_finite);
+    cJSON_AddItemToObject(json, "dense_stages",
+                          report_json_stages(&run->dense, &run->dense_timing));
+    cJSON_AddNumberToObject(json, "speedup",
+                            run->dense_timing.median[3] / report_total(run->timing.median));
+    return json;
+}
+
+static int report_json(const struct run *run)
+{
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddItemToObject(json, "device", program_json_device(&run->device));
+    report_json_shape(json, &run->params, &run->job.layout);
+    cJSON_AddStringToObject(json, "rule", job_rule_names[run->params.rule]);
+    cJSON_AddItemToObject(json, "stages", report_json_stages(&run->job, &run->timing));
+    cJSON_AddNumberToObject(json, "median_seconds", report_total(run->timing.median));
+    cJSON_AddNumberToObject(json, "attend_gflops",
+                            1e-9 * run->density.flops / run->timing.median[3]);
+    cJSON_AddItemToObject(json, "density", report_json_density(&run->density));
+    if (run->request->check)
+        cJSON_AddItemToObject(json, "check", json_check(run));
+    if (run->request->out)
+        cJSON_AddStringToObject(json, "output", run->request->out);
+    return program_json_print(json);
+}
+
+static void report_stages(const struct run *run)
+{
+    struct program_table *table = program_table_create("stage\tkernel\t>ms\t>min ms\t>share");
+    double sum = report_total(run->timing.median);
+    for (unsigned s = 0; s < JOB_STAGES; s++)
+        program_table_add(table, "%s\t%s\t%.3f\t%.3f\t%.1f %%", job_stage_names[s],
+                          draft_plan_kernel(run->job.plan, (draft_stage)(1u << s)),
+                          1e3 * run->timing.median[s], 1e3 * run->timing.least[s],
+                          100 * run->timing.median[s] / sum);
+    program_table_add(table, "all\t\t%.3f\t%.3f\t", 1e3 * sum,
+                      1e3 * report_total(run->timing.least));
+    putchar('\n');
+    program_table_print(table);
+}
+
+static void report_check(const struct run *run)
+{
+    const struct job_fidelity *f = &run->fidelity;
+    struct program_table *table = program_table_create("against dense attention\t>");
+    program_table_add(table, "relative L2 error\t%.3e", f->relative);
+    program_table_add(table, "worst head (%u)\t%.3e", f->worst_head, f->worst_relative);
+    program_table_add(table, "cosine\t%.6f", f->cosine);
+    program_table_add(table, "recall of attention, mean\t%.4f", f->recall);
+    program_table_add(table, "recall, 5th percentile of rows\t%.4f", f->recall_p5);
+    if (f->not_finite)
+        program_table_add(table, "values not finite\t%llu", (unsigned long long)f->not_finite);
+    program_table_add(table, "dense attend, ms\t%.3f", 1e3 * run->dense_timing.median[3]);
+    program_table_add(table, "speed-up, all stages\t%.2f",
+                      run->dense_timing.median[3] / report_total(run->timing.median));
+    putchar('\n');
+    program_table_print(table);
+}
+
+static void report(const struct run *run)
+{
+    const struct draft_layout *l = &run->job.layout;
+    const struct draft_shape *s = &run->params.shape;
+    struct program_table *table = program_table_create("device\t");
+    program_table_add(table, "backend\t%s, %s", run->device.backend, run->device.name);
+    program_table_add(
+        table, "tokens\t%u + %ux%ux%u + %u = %llu, batch %u, heads %u / %u, dim %u, %s", s->prefix,
+        s->frames, s->height, s->width, s->suffix, (unsigned long long)l->tokens, s->batch,
+        s->heads, s->kv_heads, s->dim, job_type_names[run->params.type - 1]);
+    program_table_add(table, "blocks\t%u, of these video %u = %ux%ux%u of %ux%ux%u tokens",
+                      l->blocks, l->video_blocks, l->tiles_t, l->tiles_h, l->tiles_w, l->tile.t,
+                      l->tile.h, l->tile.w);
+    program_table_add(table, "workspace\t%.1f MiB", (double)l->size / 0x1p20);
+    program_table_add(table, "kept\t%.2f %% of video block pairs, %.2f %% of token pairs (rule %s)",
+                      100 * run->density.video, 100 * run->density.work,
+                      job_rule_names[run->params.rule]);
+    if (run->density.empty_rows)
+        program_table_add(table, "empty rows\t%llu query blocks keep nothing: out = 0",
+                          (unsigned long long)run->density.empty_rows);
+    program_table_add(table, "attend\t%.1f GFLOP/s over kept pairs",
+                      1e-9 * run->density.flops / run->timing.median[3]);
+    program_table_print(table);
+    report_stages(run);
+    if (run->request->check)
+        report_check(run);
+}
+
+/* ---- Course of the command ---------------------------------------------------------------- */
+
+static int finish(struct run *run)
+{
+    int code = write_outputs(run) ? PROGRAM_OK : PROGRAM_USAGE;
+    if (code == PROGRAM_OK && run->request->json)
+        code = report_json(run);
+    else if (code == PROGRAM_OK)
+        report(run);
+    /* Written so that NaN fails. */
+    if (code == PROGRAM_OK && run->request->tolerance_given &&
+        !(run->fidelity.relative <= run->request->tolerance)) {
+        program_error("the relative error %.3e is beyond the tolerance %.3e",
+                      run->fidelity.relative, run->request->tolerance);
+        code = PROGRAM_CHECK;
+    }
+    return code;
+}
+
+static int execute(struct run *run)
+{
+    const struct request *r = run->request;
+    if (!open_inputs(run) || !open_outputs(run))
+        return PROGRAM_USAGE;
+    draft_status status = prepare(run);
+    if (status != DRAFT_OK)
+        return program_exit_code(status);
+    run->progress = program_progress_begin("run", job_steps(r->repeat) * (r->check ? 2 : 1));
+    status = compute(run);
+    if (status == DRAFT_OK && r->check)
+        status = check(run);
+    program_progress_end(run->progress);
+    return status == DRAFT_OK ? finish(run) : program_exit_code(status);
+}
+
+static void release(struct run *run)
+{
+    program_output_discard(run->out_file);
+    program_output_discard(run->lse_file);
+    job_destroy(&run->dense);
+    job_destroy(&run->job);
+    job_buffers_destroy(&run->buffers);
+    draft_context_destroy(&run->context);
+    run_inputs_close(&run->inputs);
+    free(run->valid);
+    free(run->result);
+    free(run->lse);
+}
+
+int draft_cmd_run(int argc, char **argv)
+{
+    struct request request = {.sparsity = 0.9, .repeat = 1};
+    struct run run = {.request = &request};
+    int code = parse(&request, argc, argv);
+    if (code < 0)
+        code = check_request(&request);
+    if (code < 0)
+        code = execute(&run);
+    release(&run);
+    free(request.head_sparsity.values);
+    free(request.valid.values);
+    return code;
+}
