@@ -49,6 +49,16 @@ static const uint32_t valid_nobody[][2] = {{0, 0}, {140, 0}};
                    __VA_ARGS__},                                                                   \
     }
 
+/* The same without text: rows may stay empty. */
+#define BARE_CASE(label, ...)                                                                      \
+    {                                                                                              \
+        .name = "bare " label,                                                                     \
+        .params = {.shape = {GRID(3, 14, 30), .heads = 3, .dim = 32},                              \
+                   .type = DRAFT_F16,                                                              \
+                   TILE(1, 8, 16),                                                                 \
+                   __VA_ARGS__},                                                                   \
+    }
+
 /* A fill on one ragged frame. */
 #define FILL_CASE(label, how, kind, d)                                                             \
     {                                                                                              \
@@ -270,6 +280,10 @@ static const struct test_case table[] = {
     RULE_CASE("paper 0.99", .rule = DRAFT_RULE_PAPER, .sparsity = 0.99),
     RULE_CASE("paper sparsities", .rule = DRAFT_RULE_PAPER, .head_sparsity = three_sparsities),
     RULE_CASE("scale", .sparsity = 0.7, .scale = 0.7f),
+
+    BARE_CASE("paper", .rule = DRAFT_RULE_PAPER, .sparsity = 0.99),
+    BARE_CASE("head", .sparsity = 0.97, .force = DRAFT_FORCE_NOT_SELF),
+    BARE_CASE("nothing", .sparsity = 0.9999, .force = DRAFT_FORCE_NOT_SELF),
 
     FILL_CASE("constant f16", FILL_CONSTANT, DRAFT_F16, 64),
     FILL_CASE("constant f32", FILL_CONSTANT, DRAFT_F32, 128),

@@ -12,14 +12,15 @@
  *
  * With u = 2^-24, the roundoff of f32, and U that of the type of out:
  *
- *   sum of n terms       SPREAD sqrt(n) u sum|terms|     rounding errors add like a random walk
- *   logit                SPREAD sqrt(dim) u scale |q||k| (E below)
- *   exp, log, divide     FUNCTION u                      what Vulkan asks of exp near 0 and of divide
- *   log not near 1       2^-21                           what Vulkan asks of log
- *   weight p             p (exp(2E) - 1)                 a logit off by E
- *   probabilities and    2 U sum p|v|                    once to store, once where a kernel rounds p
- *     out in the type                                    for matrix units
- *   smallest numbers     FLT_MIN, and a denormal of f16  f32 denormals may be flushed */
+ *   sum of n terms    SPREAD sqrt(n) u sum|terms|       rounding errors add like a random walk
+ *   logit             E = SPREAD sqrt(dim) u scale |q||k|
+ *   weight p          p (exp(2E) - 1)                   both logit and maximum may be off by E
+ *   exp, divide       FUNCTION u                        what Vulkan asks of exp near 0, and divide
+ *   log               LOG_ERROR                         what Vulkan asks of log near 1
+ *   out               U |out|                           rounded once, to nearest
+ *   smallest numbers  FLT_MIN; one denormal of f16      f32 denormals may be flushed
+ *
+ * A kernel that rounds p to the type for matrix units will need U sum p|v| in addition. */
 static const double SPREAD = 4;
 static const double FUNCTION = 16;
 static const double U32 = 0x1p-24;
@@ -315,14 +316,14 @@ static size_t check_row(const struct rig *rig, const char *cell, const char *row
     draft_type type = p->out.type;
     const void *out = buffer_read(&rig->out);
     double error = row_error(p, want, token), n = want->keys[token];
-    double relative = 2 * type_roundoff(type) + FUNCTION * U32 + sum_error(n);
+    double relative = FUNCTION * U32 + sum_error(n);
     relative += error < HOPELESS ? expm1(2 * error) : 2;
     size_t before = bad;
     for (uint32_t d = 0; d < p->dim; d++) {
         double exact = want->out[(size_t)token * p->dim + d];
         double magnitude = want->magnitude[(size_t)token * p->dim + d];
         double least = type == DRAFT_F16 ? F16_LEAST : 2 * FLT_MIN;
-        double tolerance = n ? relative * magnitude + least : 0;
+        double tolerance = n ? relative * magnitude + type_roundoff(type) * fabs(exact) + least : 0;
         double got = type_load(type, out, first + d);
         if (close_to("attend", got, exact, tolerance))
             continue;

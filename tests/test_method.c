@@ -180,7 +180,8 @@ START_TEST(rules_keep_what_they_say)
     size_t count = cases_chosen(&cases);
     for (size_t d = 0; d < device_count; d++)
         for (size_t c = 0; c < count; c++) {
-            if (strncmp(cases[c]->name, "rule", 4) != 0 || !takes(&devices[d], cases[c]))
+            if ((strncmp(cases[c]->name, "rule", 4) && strncmp(cases[c]->name, "bare", 4)) ||
+                !takes(&devices[d], cases[c]))
                 continue;
             struct test_case test = *cases[c];
             test.fill = _i ? FILL_CONSTANT : FILL_SMOOTH;
@@ -194,6 +195,24 @@ START_TEST(rules_keep_what_they_say)
                 check_rule(&rig, head);
             finish(&rig, &problem);
         }
+}
+END_TEST
+
+/* Nothing is forced and there is no text: what `stages` checks of empty rows is not in vain. */
+START_TEST(rows_may_be_empty)
+{
+    static const char *const bare[] = {"bare paper", "bare head", "bare nothing"};
+    for (size_t d = 0; d < device_count; d++) {
+        struct problem problem;
+        struct rig rig;
+        struct draft_density density;
+        start(&rig, &problem, &devices[d], case_named(bare[_i]));
+        OK(rig_run(&rig, 0));
+        OK(draft_density_read(rig.plan, rig.workspace.data, &density));
+        ck_assert_uint_gt(density.empty_rows, 0);
+        ck_assert(_i < 2 || density.kept_pairs == 0);
+        finish(&rig, &problem);
+    }
 }
 END_TEST
 
@@ -373,6 +392,7 @@ int main(int argc, char **argv)
     TCase *tests = tcase_create("method");
     tcase_add_loop_test(tests, sparsity_0_is_dense, 0, sizeof dense_cases / sizeof *dense_cases);
     tcase_add_loop_test(tests, rules_keep_what_they_say, 0, 2);
+    tcase_add_loop_test(tests, rows_may_be_empty, 0, 3);
     tcase_add_loop_test(tests, blocks_have_no_inner_order, 0, 2);
     tcase_add_test(tests, halves_make_a_whole);
     tcase_add_test(tests, mass_grows_with_the_budget);
