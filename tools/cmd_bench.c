@@ -99,12 +99,12 @@ static void add_rows(struct bench *b, const char *name, double sparsity, const s
 }
 
 static void add_json(struct bench *b, const char *name, const struct draft_plan_params *params,
-                     const struct job *job, const struct job_timing *timing,
+                     double sparsity, const struct job *job, const struct job_timing *timing,
                      const struct draft_density *density, double dense)
 {
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "case", name);
-    cJSON_AddNumberToObject(json, "sparsity", params->sparsity);
+    cJSON_AddNumberToObject(json, "sparsity", sparsity);
     cJSON_AddStringToObject(json, "rule", job_rule_names[params->rule]);
     report_json_shape(json, params, &job->layout);
     cJSON_AddItemToObject(json, "density", report_json_density(density));
@@ -120,7 +120,7 @@ static void add_json(struct bench *b, const char *name, const struct draft_plan_
 
 /* One case at one sparsity. *dense is set where that is 0. */
 static draft_status measure(struct bench *b, const char *name,
-                            const struct draft_plan_params *params,
+                            const struct draft_plan_params *params, double sparsity,
                             const struct job_buffers *buffers, double *dense)
 {
     struct job job = {0};
@@ -132,12 +132,12 @@ static draft_status measure(struct bench *b, const char *name,
     if (status == DRAFT_OK)
         status = draft_density_read(job.plan, job.workspace, &density);
     if (status == DRAFT_OK) {
-        if (params->sparsity == 0 && params->rule == DRAFT_RULE_HEAD)
+        if (sparsity == 0)
             *dense = timing.median[3];
         if (b->table)
-            add_rows(b, name, params->sparsity, &job, &timing, &density, *dense);
+            add_rows(b, name, sparsity, &job, &timing, &density, *dense);
         else
-            add_json(b, name, params, &job, &timing, &density, *dense);
+            add_json(b, name, params, sparsity, &job, &timing, &density, *dense);
     }
     job_destroy(&job);
     return status;
@@ -164,8 +164,10 @@ static draft_status run_case(struct bench *b, const struct bench_case *c)
     draft_status status = job_buffers_create(b->context, &params.shape, params.type, numbers[0],
                                              numbers[1], numbers[2], NULL, &buffers);
     for (size_t i = 0; i < r->sparsity.count && status == DRAFT_OK; i++) {
-        params.sparsity = r->sparsity.values[i];
-        status = measure(b, c->name, &params, &buffers, &dense);
+        double sparsity = r->sparsity.values[i];
+        params.sparsity = r->rule == DRAFT_RULE_MASS ? 0 : sparsity;
+        params.mass = r->rule == DRAFT_RULE_MASS ? 1 - sparsity : 0;
+        status = measure(b, c->name, &params, sparsity, &buffers, &dense);
     }
     job_buffers_destroy(&buffers);
     for (unsigned i = 0; i < 3; i++)
@@ -212,21 +214,22 @@ static int run_bench(const struct request *r)
     program_progress_end(b.progress);
     draft_context_destroy(&b.context);
 
-    int code = program_exit_code(status);
-    if (r->json && status == DRAFT_OK) {
+    if (status != DRAFT_OK) {
+        cJSON_Delete(b.results);
+        program_table_discard(b.table);
+        return program_exit_code(status);
+    }
+    if (r->json) {
         cJSON *json = cJSON_CreateObject();
         cJSON_AddItemToObject(json, "device", program_json_device(&device));
         cJSON_AddNumberToObject(json, "repeat", r->repeat);
         cJSON_AddItemToObject(json, "results", b.results);
         return program_json_print(json);
     }
-    cJSON_Delete(b.results);
-    if (status == DRAFT_OK)
-        printf("%s, %s; %u head%s, %s; kept and GFLOP/s count pairs of tokens\n\n", device.backend,
-               device.name, r->heads, r->heads == 1 ? "" : "s", job_type_names[r->type]);
-    if (b.table)
-        program_table_print(b.table);
-    return code;
+    printf("%s, %s; %u head%s, %s; kept and GFLOP/s count pairs of tokens\n\n", device.backend,
+           device.name, r->heads, r->heads == 1 ? "" : "s", job_type_names[r->type]);
+    program_table_print(b.table);
+    return PROGRAM_OK;
 }
 
 static int parse(struct request *r, int argc, char **argv)
@@ -247,7 +250,8 @@ static int parse(struct request *r, int argc, char **argv)
         {"rule", 0, PROGRAM_CHOICE, &r->rule, "RULE", "which pairs of blocks are kept",
          job_rule_names, NULL},
         {"sparsity", 0, PROGRAM_REALS, &r->sparsity, "X,X,...",
-         "default 0,0.5,0.9; 0 is dense, to which later ones\nare compared", NULL, NULL},
+         "default 0,0.5,0.9; 0 is dense, to which later ones\nare compared; --rule mass: 1 - mass",
+         NULL, NULL},
         {"repeat", 0, PROGRAM_COUNT, &r->repeat, "N",
          "time N runs after one that is not counted\n(default 3; 1: the first run)", NULL, NULL},
         {"seed", 0, PROGRAM_SEED, &r->seed, "N", "of the random numbers", NULL, NULL},

@@ -17,7 +17,7 @@ struct request {
     struct draft_shape shape;
     uint32_t grid[3], tile[3];
     uint32_t type, rule, force, repeat;
-    bool type_given, grid_given, check, json, tolerance_given;
+    bool type_given, grid_given, sparsity_given, check, json, tolerance_given;
     double sparsity, mass, scale, tolerance;
     struct program_reals head_sparsity, valid;
     struct program_device device;
@@ -69,7 +69,7 @@ static int parse(struct request *r, int argc, char **argv)
         {"rule", 0, PROGRAM_CHOICE, &r->rule, "RULE", "which pairs of blocks are kept",
          job_rule_names, NULL},
         {"sparsity", 0, PROGRAM_REAL, &r->sparsity, "X",
-         "share of video block pairs left out (default 0.9; 0: dense)", NULL, NULL},
+         "share of video block pairs left out (default 0.9; 0: dense)", NULL, &r->sparsity_given},
         {"head-sparsity", 0, PROGRAM_REALS, &r->head_sparsity, "X,X,...",
          "the same for each head; @FILE reads them from a file", NULL, NULL},
         {"mass", 0, PROGRAM_REAL, &r->mass, "X", "for --rule mass (default 0.9)", NULL, NULL},
@@ -118,6 +118,8 @@ static int check_request(struct request *r)
         return usage("--tolerance needs --check");
     if (r->repeat > 100000)
         return usage("--repeat is at most 100000");
+    if (r->rule == DRAFT_RULE_MASS && !r->sparsity_given)
+        r->sparsity = 0; /* the default is for the other rules */
     if (r->out && r->lse && strcmp(r->out, r->lse) == 0)
         return usage("--output and --lse name the same file");
     if (r->grid_given) {

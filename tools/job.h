@@ -42,8 +42,8 @@ bool job_sizes(const struct draft_shape *shape, struct job_sizes *out);
 
 /* ---- Buffers ------------------------------------------------------------------------------ */
 
-/* q, k, v, out and lse of one shape, packed. Owns its device memory, except where q, k or v are used
- * where they lie: on the CPU backend, if the address is a multiple of 16. */
+/* q, k, v, out and lse of one shape, packed. Owns its device memory, except where q, k or v are
+ * used where they lie: on the CPU backend, if the address is a multiple of 16. */
 struct job_buffers {
     draft_context *context;
     draft_type type;
@@ -52,8 +52,8 @@ struct job_buffers {
     draft_address owned[6]; /* what destroy frees */
 };
 
-/* Allocate and copy. q, k, v: host memory that outlives the buffers. valid: NULL, or two numbers for
- * each sample. On failure nothing is left and the log says why. */
+/* Allocate and copy. q, k, v: host memory that outlives the buffers. valid: NULL, or two numbers
+ * for each sample, likewise. On failure nothing is left and the log says why. */
 draft_status job_buffers_create(draft_context *context, const struct draft_shape *shape,
                                 draft_type type, const void *q, const void *k, const void *v,
                                 const uint32_t *valid, struct job_buffers *out);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The .npy format: "\x93NUMPY", two version bytes, the header's length (2 bytes in version 1, 4 in 2
- * and 3, little-endian), then a Python dictionary with the keys descr, fortran_order and shape, then
- * the data. NumPy evaluates the dictionary; here it is parsed by a grammar of just those values. */
+ * The .npy format: "\x93NUMPY", two version bytes, the header's length (2 bytes in version 1, 4 in
+ * 2 and 3, little-endian), then a Python dictionary with the keys descr, fortran_order and shape,
+ * then the data. NumPy evaluates the dictionary; here it is parsed by a grammar of just those values. */
 #include "tensor_file.h"
 
 #include <string.h>

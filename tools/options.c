@@ -8,7 +8,8 @@
 
 enum {
     NUMBERS_FILE = 1 << 20, /* bytes of a file of numbers at most */
-    HELP_COLUMN = 28
+    HELP_COLUMN = 28,
+    HELP_WIDTH = 90
 };
 
 static bool to_integer(const char *text, uint64_t limit, const char **end, uint64_t *out)
@@ -157,10 +158,21 @@ static bool parse_value(const struct program_option *o, const char *text)
     return false;
 }
 
+/* "head, row, mass", with a new line at the help's column where one gets long. */
 static void print_choices(FILE *file, const struct program_option *o)
 {
-    for (unsigned i = 0; o->choices && o->choices[i]; i++)
-        fprintf(file, "%s%s", i ? ", " : "", o->choices[i]);
+    size_t column = HELP_COLUMN + 2;
+    for (unsigned i = 0; o->choices[i]; i++) {
+        size_t length = strlen(o->choices[i]) + 2;
+        if (column + length > HELP_WIDTH) {
+            fprintf(file, ",\n%*s", HELP_COLUMN + 2, "");
+            column = HELP_COLUMN + 2;
+        } else if (i) {
+            fputs(", ", file);
+        }
+        fputs(o->choices[i], file);
+        column += length;
+    }
 }
 
 static const struct program_option *find_option(const struct program_option *options,
@@ -193,7 +205,7 @@ static void print_help(const struct program_command *command)
         for (const char *p = o->help; *p; p++)
             *p == '\n' ? (void)printf("\n%*s", HELP_COLUMN + 2, "") : (void)putchar(*p);
         if (o->choices) {
-            fputs(": ", stdout);
+            printf(":\n%*s", HELP_COLUMN + 2, "");
             print_choices(stdout, o);
         }
         putchar('\n');

@@ -147,10 +147,17 @@ void program_table_print(struct program_table *table)
             widths[c] = length > widths[c] ? length : widths[c];
         }
     }
-    for (size_t r = 0; r < table->count; r++) {
+    for (size_t r = 0; r < table->count; r++)
         print_row(table->rows[r], r == 0, widths, right);
+    program_table_discard(table);
+}
+
+void program_table_discard(struct program_table *table)
+{
+    if (!table)
+        return;
+    for (size_t r = 0; r < table->count; r++)
         free(table->rows[r]);
-    }
     free(table->rows);
     free(table);
 }

@@ -126,6 +126,8 @@ void program_table_add(struct program_table *table, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Print to stdout and free. */
 void program_table_print(struct program_table *table);
+/* Only free. NULL: nothing. */
+void program_table_discard(struct program_table *table);
 
 /* Print to stdout as the one document and delete it. Returns an exit code. */
 int program_json_print(cJSON *json);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * The .safetensors format: the header's length (8 bytes, little-endian), the header, which is JSON:
- *   {"name": {"dtype": "F16", "shape": [2, 3], "data_offsets": [begin, end]}, ..., "__metadata__": {}}
+ *   {"name": {"dtype": "F16", "shape": [2, 3], "data_offsets": [begin, end]}, ...,
+ *    "__metadata__": {}}
  * then the data, to which the offsets refer; tensors lie in it without gap or overlap.
  *
- * cJSON spends 80 bytes on a value and recurses for each level of nesting, so both are counted before
- * it sees the text. */
+ * cJSON spends 80 bytes on a value and recurses for each level of nesting, so both are counted
+ * before it sees the text. */
 #include "tensor_file.h"
 
 #include <stdlib.h>
@@ -95,7 +96,7 @@ static bool to_integer(const cJSON *number, uint64_t *out)
     return true;
 }
 
-/* Integers of a JSON array; fails where it is none, or holds more than capacity or anything else. */
+/* Integers of a JSON array; fails where it is none, holds more than capacity, or others. */
 static bool to_integers(const cJSON *array, uint64_t *out, unsigned capacity, unsigned *count)
 {
     const cJSON *item;
