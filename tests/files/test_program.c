@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The program `draft` as the shell sees it: exit codes, messages, and the files it leaves. All on
+ * the CPU backend. argv[1] is the program. */
+#include <dirent.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <check.h>
+#include <cjson/cJSON.h>
+
+#include "tensor_file.h"
+
+static const char *program; /* set once by main */
+static char folder[256];    /* the tests' own, made for each */
+
+enum { TOKENS = 4 + 2 * 6 * 8 + 5, HEADS = 2, DIM = 16, COUNT = TOKENS * HEADS * DIM };
+
+/* Run `draft` with arguments in the folder; its output goes to the files "out" and "err". */
+static int draft(const char *arguments)
+{
+    char line[4096];
+    snprintf(line, sizeof line, "cd '%s' && DRAFT_BACKEND=cpu '%s' %s >out 2>err", folder, program,
+             arguments);
+    int status = system(line);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* The content of a file in the folder; static storage. */
+static const char *content(const char *name)
+{
+    static char text[1 << 16];
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "rb");
+    size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    text[size] = 0;
+    if (file)
+        fclose(file);
+    return text;
+}
+
+/* The program must fail as a matter of usage, and say this; nothing goes to stdout. */
+static void refused(const char *arguments, const char *message)
+{
+    int code = draft(arguments);
+    ck_assert_msg(code == 2, "draft %s: exit code %d: %s", arguments, code, content("err"));
+    ck_assert_msg(strstr(content("err"), message), "draft %s: '%s' expected, got '%s'", arguments,
+                  message, content("err"));
+    ck_assert_str_eq(content("out"), "");
+}
+
+/* How many files lie in the folder. */
+static unsigned files(void)
+{
+    unsigned count = 0;
+    DIR *d = opendir(folder);
+    for (struct dirent *e; (e = readdir(d));)
+        count += e->d_name[0] != '.';
+    closedir(d);
+    return count;
+}
+
+static void write_tensor(const char *name, draft_type type, unsigned rank, const uint64_t *shape,
+                         unsigned seed)
+{
+    static float values[2 * COUNT];
+    char path[512];
+    struct tensor t = {.type = type, .rank = rank, .count = 1, .data = values};
+    for (unsigned i = 0; i < rank; i++)
+        t.count *= t.shape[i] = shape[i];
+    srand(seed);
+    for (size_t i = 0; i < t.count; i++)
+        values[i] = (float)rand() / (float)RAND_MAX - 0.5f;
+    if (type == DRAFT_BF16) /* the upper half of each, in place */
+        for (size_t i = 0; i < t.count; i++)
+            memcpy((char *)values + 2 * i, (char *)&values[i] + 2, 2);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "wb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert(tensor_write(file, path, "q", &t));
+    fclose(file);
+}
+
+static void make_folder(void)
+{
+    static const uint64_t shape[] = {TOKENS, HEADS, DIM};
+    const char *tmp = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/draft-program-XXXXXX", tmp ? tmp : "/tmp");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    write_tensor("q.npy", DRAFT_F32, 3, shape, 1);
+    write_tensor("k.npy", DRAFT_F32, 3, shape, 2);
+    write_tensor("v.npy", DRAFT_F32, 3, shape, 3);
+}
+
+static void remove_folder(void)
+{
+    char line[512];
+    snprintf(line, sizeof line, "rm -r '%s'", folder);
+    ck_assert_int_eq(system(line), 0);
+}
+
+#define INPUTS "run q.npy k.npy v.npy "
+#define SHAPE  "--prefix 4 --grid 2x6x8 --suffix 5 "
+
+static void open_result(const char *name, struct tensor_file *file)
+{
+    char path[512];
+    struct tensor_error error;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    ck_assert_msg(tensor_file_open(path, "out", 0, file, &error), "%s: %s", name, error.text);
+}
+
+START_TEST(run_writes)
+{
+    struct tensor_file out = {0}, lse = {0};
+    ck_assert_int_eq(draft(INPUTS SHAPE "-o out.npy --lse lse.safetensors:lse --tile 1x2x4"), 0);
+    ck_assert_str_eq(content("err"), "");
+    open_result("out.npy", &out);
+    ck_assert_int_eq(out.tensor.type, DRAFT_F32);
+    ck_assert_uint_eq(out.tensor.rank, 3);
+    ck_assert_uint_eq(out.tensor.count, COUNT);
+    open_result("lse.safetensors:lse", &lse);
+    ck_assert_uint_eq(lse.tensor.rank, 2);
+    ck_assert_uint_eq(lse.tensor.shape[0], HEADS);
+    ck_assert_uint_eq(lse.tensor.shape[1], TOKENS);
+    tensor_file_close(&out);
+    tensor_file_close(&lse);
+    ck_assert_uint_eq(files(), 7); /* 3 inputs, 2 results, out, err */
+}
+END_TEST
+
+/* bf16, a batch, one file for all three, other lengths for each sample. */
+START_TEST(run_batch)
+{
+    static const uint64_t shape[] = {2, TOKENS, HEADS, DIM};
+    struct tensor_file out = {0};
+    write_tensor("a.npy", DRAFT_BF16, 4, shape, 4);
+    ck_assert_int_eq(draft("run a.npy a.npy a.npy " SHAPE "--valid 4,5,1,2 -o out.safetensors"), 0);
+    open_result("out.safetensors", &out);
+    ck_assert_int_eq(out.tensor.type, DRAFT_BF16);
+    ck_assert_uint_eq(out.tensor.rank, 4);
+    ck_assert_mem_eq(out.tensor.shape, shape, sizeof shape);
+    /* Row 1 of sample 1 is beyond the valid prefix. */
+    const unsigned char *row = out.tensor.data;
+    row += (size_t)(TOKENS + 1) * HEADS * DIM * 2;
+    for (unsigned i = 0; i < HEADS * DIM * 2; i++)
+        ck_assert_uint_eq(row[i], 0);
+    tensor_file_close(&out);
+    ck_assert_int_eq(draft("run out.safetensors:out a.npy a.npy " SHAPE), 0);
+    refused("run out.safetensors " SHAPE, "no tensor 'q'; it has 'out'");
+    refused("run a.npy a.npy a.npy " SHAPE "--valid 4,5", "two for each of 2 samples");
+}
+END_TEST
+
+/* --sparsity 0 is dense attention, so the check finds nothing. */
+START_TEST(run_check)
+{
+    const char *dense = INPUTS SHAPE "--check --tolerance 1e-6 --json --sparsity 0 --tile 1x2x4";
+    ck_assert_int_eq(draft(dense), 0);
+    cJSON *json = cJSON_Parse(content("out"));
+    cJSON *check = cJSON_GetObjectItem(json, "check");
+    ck_assert_double_lt(cJSON_GetObjectItem(check, "relative_l2")->valuedouble, 1e-6);
+    ck_assert_double_gt(cJSON_GetObjectItem(check, "recall")->valuedouble, 0.9999);
+    ck_assert_int_eq(cJSON_GetArraySize(cJSON_GetObjectItem(json, "stages")), 4);
+    cJSON_Delete(json);
+    ck_assert_int_eq(draft(INPUTS SHAPE "--check --tolerance 1e-6 --sparsity 0.9 --tile 1x2x4"), 1);
+    ck_assert_ptr_nonnull(strstr(content("err"), "beyond the tolerance"));
+}
+END_TEST
+
+START_TEST(run_options)
+{
+    ck_assert_int_eq(draft(INPUTS SHAPE "--rule=mass --mass=0.5 --repeat 2 --threads 1"), 0);
+    ck_assert_int_eq(draft(INPUTS SHAPE "--rule row --force first-frame,neighbours"), 0);
+    ck_assert_int_eq(draft(INPUTS SHAPE "--rule paper --sparsity 0.5 --scale 0.1"), 0);
+    ck_assert_int_eq(draft(INPUTS SHAPE "--head-sparsity 0.5,0.75 --type f32"), 0);
+    ck_assert_int_eq(draft("run -- q.npy k.npy v.npy"), 2); /* no grid */
+    ck_assert_int_eq(draft("--version"), 0);
+    ck_assert_ptr_nonnull(strstr(content("out"), "draft 0."));
+    ck_assert_int_eq(draft("run --help"), 0);
+    ck_assert_str_eq(content("err"), "");
+}
+END_TEST
+
+START_TEST(run_refuses)
+{
+    static const uint64_t other[] = {TOKENS, HEADS, 8}, flat[] = {TOKENS, DIM};
+    write_tensor("other.npy", DRAFT_F32, 3, other, 5);
+    write_tensor("flat.npy", DRAFT_F32, 2, flat, 5);
+    write_tensor("half.npy", DRAFT_BF16, 3, (const uint64_t[]){TOKENS, HEADS, DIM}, 6);
+    refused("", "usage");
+    refused("walk", "no subcommand 'walk'");
+    refused("run", "0 input files");
+    refused("run q.npy k.npy", "2 input files");
+    refused("run q.npy k.npy v.npy v.npy", "one operand too many");
+    refused("run --fast", "no option --fast");
+    refused("run -x", "no option -x");
+    refused("run --json=1", "no argument belongs to option --json");
+    refused("run --tile", "lacks its argument");
+    refused(INPUTS "--grid 2x6", "no valid size");
+    refused(INPUTS "--grid 2x6x8x9", "no valid size");
+    refused(INPUTS "--grid 99999999999x1x1", "no valid size");
+    refused(INPUTS "--prefix -1", "no valid number");
+    refused(INPUTS "--sparsity nan", "no valid number");
+    refused(INPUTS "--rule best", "not one of");
+    refused(INPUTS "--head-sparsity 0.5,,x", "no valid number");
+    refused(INPUTS "--head-sparsity @missing", "missing: No such file");
+    refused(INPUTS, "--grid FxHxW");
+    refused(INPUTS "--grid 2x6x8", "q has 105 tokens, but 0 + 2 x 6 x 8 + 0");
+    refused(INPUTS "--grid 4294967295x4294967295x4294967295", "more than");
+    refused(INPUTS SHAPE "--frames 2", "goes without");
+    refused(INPUTS SHAPE "--tolerance 1", "needs --check");
+    refused(INPUTS SHAPE "--sparsity 1", "sparsity");
+    refused(INPUTS SHAPE "--tile 9x9x9", "tile");
+    refused(INPUTS SHAPE "--head-sparsity 0.5", "1 numbers, q has 2 heads");
+    refused(INPUTS SHAPE "--valid 1.5,2", "no number of tokens");
+    refused(INPUTS SHAPE "--type f16", "its type is f32");
+    refused("run q.npy k.npy missing.npy " SHAPE, "missing.npy: No such file");
+    refused("run q.npy k.npy v.npy:v " SHAPE, "v.npy:v: No such file");
+    refused("run q.npy other.npy v.npy " SHAPE, "only heads may differ");
+    refused("run q.npy k.npy other.npy " SHAPE, "must be equal");
+    refused("run flat.npy k.npy v.npy " SHAPE, "is needed");
+    refused("run q.npy k.npy half.npy " SHAPE, "different types");
+    ck_assert_int_eq(draft(INPUTS SHAPE "--backend=abacus"), 3);
+    ck_assert_int_eq(draft(INPUTS SHAPE "--device 7"), 3);
+}
+END_TEST
+
+/* Whatever goes wrong, no file appears, and none is changed. */
+START_TEST(run_leaves_nothing)
+{
+    unsigned before = files() + 2; /* out and err */
+    refused(INPUTS SHAPE "-o q.npy", "is an input");
+    refused(INPUTS SHAPE "-o ./q.npy", "is an input");
+    refused(INPUTS SHAPE "--lse v.npy", "is an input");
+    refused(INPUTS SHAPE "-o a.npy --lse a.npy", "the same file");
+    refused(INPUTS SHAPE "-o missing/a.npy", "missing/a.npy cannot be written");
+    refused(INPUTS SHAPE "-o .", "cannot be written");
+    refused(INPUTS SHAPE "-o a.npy --tile 9x9x9", "tile");
+    refused(INPUTS SHAPE "-o a.npy --lse missing/b.npy", "cannot be written");
+    ck_assert_int_eq(draft(INPUTS SHAPE "-o a.npy --backend=abacus"), 3);
+    ck_assert_uint_eq(files(), before);
+    ck_assert_int_eq(draft(INPUTS SHAPE "-o /dev/null"), 0);
+    struct stat status;
+    ck_assert(stat("/dev/null", &status) == 0 && S_ISCHR(status.st_mode));
+    /* Where the disk is full. */
+    ck_assert_int_eq(draft(INPUTS SHAPE "-o /dev/full"), 2);
+    ck_assert_uint_eq(files(), before);
+}
+END_TEST
+
+/* A signal in the middle of the work. */
+START_TEST(run_interrupted)
+{
+    char line[1024];
+    snprintf(line, sizeof line,
+             "cd '%s' && { DRAFT_BACKEND=cpu '%s' " INPUTS SHAPE
+             "--repeat 100000 -o a.npy >out 2>err & p=$!; "
+             "n=0; while ! ls a.npy*.tmp >/dev/null 2>&1 && [ $n -lt 100 ]; do "
+             "sleep 0.1; n=$((n + 1)); done; ls a.npy*.tmp >seen; kill -TERM $p; wait $p; }",
+             folder, program);
+    int status = system(line);
+    ck_assert_int_eq(WEXITSTATUS(status), 128 + SIGTERM);
+    ck_assert_ptr_nonnull(strstr(content("seen"), "a.npy"));
+    ck_assert_uint_eq(files(), 6); /* 3 inputs, out, err, seen */
+}
+END_TEST
+
+START_TEST(bench_and_devices)
+{
+    static const char *const arguments[] = {"devices --json", "bench --case tiny --repeat 1 --json",
+                                            "bench --grid 1x8x8 --suffix 3 --dim 8 --type bf16 "
+                                            "--sparsity 0.5 --rule row --json"};
+    for (unsigned i = 0; i < sizeof arguments / sizeof *arguments; i++) {
+        ck_assert_msg(draft(arguments[i]) == 0, "%s: %s", arguments[i], content("err"));
+        cJSON *json = cJSON_Parse(content("out"));
+        ck_assert_msg(cJSON_IsObject(json), "%s: %s", arguments[i], content("out"));
+        cJSON_Delete(json);
+    }
+    ck_assert_int_eq(draft("devices"), 0);
+    ck_assert_ptr_nonnull(strstr(content("out"), "cpu"));
+    ck_assert_int_eq(draft("bench --case tiny --repeat 1"), 0);
+    refused("bench --case huge", "not one of");
+    refused("bench --repeat 0", "--repeat is 1");
+    refused("bench --grid 0x1x1", "");
+    refused("bench --grid 4294967295x4294967295x4294967295", "larger than memory");
+    refused("devices --fast", "no option");
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) {
+        fprintf(stderr, "usage: %s PROGRAM\n", argv[0]);
+        return 2;
+    }
+    program = realpath(argv[1], NULL);
+    Suite *suite = suite_create("program");
+    TCase *run = tcase_create("run");
+    tcase_set_timeout(run, 120);
+    tcase_add_checked_fixture(run, make_folder, remove_folder);
+    tcase_add_test(run, run_writes);
+    tcase_add_test(run, run_batch);
+    tcase_add_test(run, run_check);
+    tcase_add_test(run, run_options);
+    tcase_add_test(run, run_refuses);
+    tcase_add_test(run, run_leaves_nothing);
+    tcase_add_test(run, run_interrupted);
+    tcase_add_test(run, bench_and_devices);
+    suite_add_tcase(suite, run);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
