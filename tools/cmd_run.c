@@ -384,12 +384,13 @@ static void report(const struct run *run)
 
 /* ---- Course of the command ---------------------------------------------------------------- */
 
-static int finish(struct run *run)
+/* Print what was found; the files are written. */
+static int finish(const struct run *run)
 {
-    int code = write_outputs(run) ? PROGRAM_OK : PROGRAM_USAGE;
-    if (code == PROGRAM_OK && run->request->json)
+    int code = PROGRAM_OK;
+    if (run->request->json)
         code = report_json(run);
-    else if (code == PROGRAM_OK)
+    else
         report(run);
     /* Written so that NaN fails. */
     if (code == PROGRAM_OK && run->request->tolerance_given &&
@@ -406,15 +407,18 @@ static int execute(struct run *run)
     const struct request *r = run->request;
     if (!open_inputs(run) || !open_outputs(run))
         return PROGRAM_USAGE;
+    run->progress = program_progress_begin("preparing", job_steps(r->repeat) * (r->check ? 2 : 1));
     draft_status status = prepare(run);
-    if (status != DRAFT_OK)
-        return program_exit_code(status);
-    run->progress = program_progress_begin("run", job_steps(r->repeat) * (r->check ? 2 : 1));
-    status = compute(run);
+    if (status == DRAFT_OK)
+        status = compute(run);
     if (status == DRAFT_OK && r->check)
         status = check(run);
+    program_progress_set(run->progress, run->done, "writing");
+    bool written = status == DRAFT_OK && write_outputs(run);
     program_progress_end(run->progress);
-    return status == DRAFT_OK ? finish(run) : program_exit_code(status);
+    if (status != DRAFT_OK)
+        return program_exit_code(status);
+    return written ? finish(run) : PROGRAM_USAGE;
 }
 
 static void release(struct run *run)

@@ -34,6 +34,15 @@ static void print_help(FILE *file)
           file);
 }
 
+/* A full disk behind stdout must not look like success. */
+static int flush_output(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    program_error("standard output cannot be written");
+    return code ? code : PROGRAM_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -51,7 +60,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++)
         if (strcmp(argv[1], subcommands[i].name) == 0)
-            return subcommands[i].run(argc - 1, argv + 1);
+            return flush_output(subcommands[i].run(argc - 1, argv + 1));
     program_error("there is no subcommand '%s'; see draft --help", argv[1]);
     return PROGRAM_USAGE;
 }

@@ -2,7 +2,7 @@
  *
  * The .npy format: "\x93NUMPY", two version bytes, the header's length (2 bytes in version 1, 4 in
  * 2 and 3, little-endian), then a Python dictionary with the keys descr, fortran_order and shape,
- * then the data. NumPy evaluates the dictionary; here it is parsed by a grammar of just those values. */
+ * then the data. NumPy evaluates the dictionary; here a grammar of just those values parses it. */
 #include "tensor_file.h"
 
 #include <string.h>

@@ -250,6 +250,8 @@ START_TEST(run_leaves_nothing)
     ck_assert(stat("/dev/null", &status) == 0 && S_ISCHR(status.st_mode));
     /* Where the disk is full. */
     ck_assert_int_eq(draft(INPUTS SHAPE "-o /dev/full"), 2);
+    ck_assert_int_eq(draft(INPUTS SHAPE ">/dev/full 2>err #"), 2);
+    ck_assert_int_eq(draft("devices >/dev/full 2>err #"), 2);
     ck_assert_uint_eq(files(), before);
 }
 END_TEST
@@ -259,7 +261,7 @@ START_TEST(run_interrupted)
 {
     char line[1024];
     snprintf(line, sizeof line,
-             "cd '%s' && { DRAFT_BACKEND=cpu '%s' " INPUTS SHAPE
+             "exec 2>/dev/null; cd '%s' && { DRAFT_BACKEND=cpu '%s' " INPUTS SHAPE
              "--repeat 100000 -o a.npy >out 2>err & p=$!; "
              "n=0; while ! ls a.npy*.tmp >/dev/null 2>&1 && [ $n -lt 100 ]; do "
              "sleep 0.1; n=$((n + 1)); done; ls a.npy*.tmp >seen; kill -TERM $p; wait $p; }",
@@ -273,9 +275,9 @@ END_TEST
 
 START_TEST(bench_and_devices)
 {
-    static const char *const arguments[] = {"devices --json", "bench --case tiny --repeat 1 --json",
-                                            "bench --grid 1x8x8 --suffix 3 --dim 8 --type bf16 "
-                                            "--sparsity 0.5 --rule row --json"};
+    static const char own[] = "bench --grid 1x8x8 --suffix 3 --dim 8 --type bf16 "
+                              "--sparsity 0.5 --rule row --json";
+    const char *arguments[] = {"devices --json", "bench --case tiny --repeat 1 --json", own};
     for (unsigned i = 0; i < sizeof arguments / sizeof *arguments; i++) {
         ck_assert_msg(draft(arguments[i]) == 0, "%s: %s", arguments[i], content("err"));
         cJSON *json = cJSON_Parse(content("out"));
