@@ -332,7 +332,9 @@ uint64_t tensor_row(const struct host_tensor *t, uint32_t batch, uint32_t token,
     return batch * t->batch_stride + token * t->token_stride + head * t->head_stride;
 }
 
-static void tensor_init(struct host_tensor *t, const struct problem *p, uint32_t heads)
+/* number: 0 to 3 for q, k, v and out. Where a case has strides of its own, they all differ. */
+static void tensor_init(struct host_tensor *t, const struct problem *p, uint32_t heads,
+                        uint32_t number)
 {
     const struct test_case *test = p->test;
     *t = (struct host_tensor){.type = test->params.type,
@@ -340,8 +342,8 @@ static void tensor_init(struct host_tensor *t, const struct problem *p, uint32_t
                               .tokens = p->grid.tokens,
                               .heads = heads,
                               .dim = p->dim};
-    uint64_t gap = test->gap * 16 / type_size(t->type);
-    if (test->heads_first) {
+    uint64_t gap = (test->gap ? test->gap + number : 0) * 16 / type_size(t->type);
+    if (test->heads_first && number % 2 == 0) {
         t->token_stride = t->dim + gap;
         t->head_stride = t->tokens * t->token_stride + 2 * gap;
         t->batch_stride = heads * t->head_stride + 3 * gap;
@@ -436,10 +438,10 @@ void problem_init(struct problem *p, const struct test_case *test, struct draft_
         p->valid = test_alloc(p->batch, sizeof *p->valid);
         memcpy(p->valid, test->valid, p->batch * sizeof *p->valid);
     }
-    tensor_init(&p->q, p, p->heads);
-    tensor_init(&p->k, p, p->kv_heads);
-    tensor_init(&p->v, p, p->kv_heads);
-    tensor_init(&p->out, p, p->heads);
+    tensor_init(&p->q, p, p->heads, 0);
+    tensor_init(&p->k, p, p->kv_heads, 1);
+    tensor_init(&p->v, p, p->kv_heads, 2);
+    tensor_init(&p->out, p, p->heads, 3);
     p->exact_q = fill_tensor(p, &p->q, 'q');
     p->exact_k = fill_tensor(p, &p->k, 'k');
     p->exact_v = fill_tensor(p, &p->v, 'v');

@@ -21,8 +21,9 @@ enum fill {
 struct test_case {
     const char *name;
     struct draft_plan_params params;
-    uint32_t gap;               /* units of 16 bytes left free after each head, token, sample */
-    bool heads_first;           /* [batch, heads, tokens, dim] by strides                     */
+    uint32_t gap;               /* units of 16 bytes left free after each head, token, sample;
+                                   one more in each tensor from q to out                    */
+    bool heads_first;           /* q and v are [batch, heads, tokens, dim] by strides         */
     const uint32_t (*valid)[2]; /* NULL, or one pair for each sample                          */
     enum fill fill;
     uint32_t stages; /* 0: all                                                     */
