@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of the Vulkan backend share. An instance is how devices are found, a device is
+ * what work runs on; neither file below device.c knows who created the device, so that a caller's
+ * own can take its place one day. */
+#ifndef DRAFT_VULKAN_DEVICE_H
+#define DRAFT_VULKAN_DEVICE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define VK_NO_PROTOTYPES
+#include <vulkan/vulkan_core.h>
+
+#include "kernels.h"
+
+/* ---- Functions: loader.c --------------------------------------------------------------------- */
+
+/* Every Vulkan function that the library calls, by what it is looked up with. */
+#define DRAFT_VK_GLOBAL_FUNCTIONS(X)                                                               \
+    X(vkEnumerateInstanceVersion)                                                                  \
+    X(vkCreateInstance)
+
+#define DRAFT_VK_INSTANCE_FUNCTIONS(X)                                                             \
+    X(vkDestroyInstance)                                                                           \
+    X(vkEnumeratePhysicalDevices)                                                                  \
+    X(vkGetPhysicalDeviceProperties)                                                               \
+    X(vkGetPhysicalDeviceProperties2)                                                              \
+    X(vkGetPhysicalDeviceFeatures2)                                                                \
+    X(vkGetPhysicalDeviceMemoryProperties)                                                         \
+    X(vkGetPhysicalDeviceQueueFamilyProperties)                                                    \
+    X(vkCreateDevice)                                                                              \
+    X(vkGetDeviceProcAddr)
+
+#define DRAFT_VK_DEVICE_FUNCTIONS(X)                                                               \
+    X(vkDestroyDevice)                                                                             \
+    X(vkDeviceWaitIdle)                                                                            \
+    X(vkGetDeviceQueue)                                                                            \
+    X(vkQueueSubmit)                                                                               \
+    X(vkCreateBuffer)                                                                              \
+    X(vkDestroyBuffer)                                                                             \
+    X(vkGetBufferMemoryRequirements)                                                               \
+    X(vkGetBufferDeviceAddress)                                                                    \
+    X(vkAllocateMemory)                                                                            \
+    X(vkFreeMemory)                                                                                \
+    X(vkBindBufferMemory)                                                                          \
+    X(vkMapMemory)                                                                                 \
+    X(vkFlushMappedMemoryRanges)                                                                   \
+    X(vkInvalidateMappedMemoryRanges)                                                              \
+    X(vkCreateShaderModule)                                                                        \
+    X(vkDestroyShaderModule)                                                                       \
+    X(vkCreatePipelineLayout)                                                                      \
+    X(vkDestroyPipelineLayout)                                                                     \
+    X(vkCreateComputePipelines)                                                                    \
+    X(vkDestroyPipeline)                                                                           \
+    X(vkCreatePipelineCache)                                                                       \
+    X(vkDestroyPipelineCache)                                                                      \
+    X(vkGetPipelineCacheData)                                                                      \
+    X(vkCreateQueryPool)                                                                           \
+    X(vkDestroyQueryPool)                                                                          \
+    X(vkGetQueryPoolResults)                                                                       \
+    X(vkCreateSemaphore)                                                                           \
+    X(vkDestroySemaphore)                                                                          \
+    X(vkWaitSemaphores)                                                                            \
+    X(vkGetSemaphoreCounterValue)                                                                  \
+    X(vkCreateCommandPool)                                                                         \
+    X(vkDestroyCommandPool)                                                                        \
+    X(vkResetCommandPool)                                                                          \
+    X(vkAllocateCommandBuffers)                                                                    \
+    X(vkBeginCommandBuffer)                                                                        \
+    X(vkEndCommandBuffer)                                                                          \
+    X(vkCmdPipelineBarrier)                                                                        \
+    X(vkCmdBindPipeline)                                                                           \
+    X(vkCmdPushConstants)                                                                          \
+    X(vkCmdDispatch)                                                                               \
+    X(vkCmdCopyBuffer)                                                                             \
+    X(vkCmdResetQueryPool)                                                                         \
+    X(vkCmdWriteTimestamp)
+
+struct vk_api {
+    PFN_vkGetInstanceProcAddr vkGetInstanceProcAddr;
+#define X(name) PFN_##name name;
+    DRAFT_VK_GLOBAL_FUNCTIONS(X)
+    DRAFT_VK_INSTANCE_FUNCTIONS(X)
+    DRAFT_VK_DEVICE_FUNCTIONS(X)
+#undef X
+};
+
+struct vk_instance {
+    void *library; /* libvulkan.so.1 */
+    VkInstance handle;
+    struct vk_api api;
+};
+
+/* Open the loader and make an instance. NO_DEVICE, with a line at INFO, where there is no loader, no
+ * driver or one that is too old. */
+draft_status draft_vk_instance_open(const struct draft_log *log, struct vk_instance *out);
+void draft_vk_instance_close(struct vk_instance *instance);
+
+/* Fill the device's part of the table. */
+draft_status draft_vk_load_device(const struct draft_log *log, struct vk_api *api, VkDevice device);
+
+/* ---- Devices: device.c ----------------------------------------------------------------------- */
+
+/* A device that the kernels can run on. */
+struct vk_physical {
+    VkPhysicalDevice handle;
+    struct vk_caps caps;
+    VkPhysicalDeviceType type;
+    uint32_t family; /* of queues, with compute */
+    uint32_t device_id, driver_version;
+    uint8_t uuid[VK_UUID_SIZE], cache_uuid[VK_UUID_SIZE];
+    char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
+    char driver[VK_MAX_DRIVER_NAME_SIZE + VK_MAX_DRIVER_INFO_SIZE];
+    uint32_t max_groups;     /* of one dispatch                                      */
+    uint64_t max_allocation; /* advertised; drivers may give more                    */
+    uint64_t max_buffer;
+    uint64_t atom; /* granule of flushing mapped memory that is not coherent */
+    double tick;   /* seconds of a timestamp, 0: the queue has none        */
+    uint64_t tick_mask;
+    VkPhysicalDeviceMemoryProperties memory;
+};
+
+/* All usable devices, in the order of the driver: an array of draft_calloc. Logs what the others
+ * lack at INFO. */
+draft_status draft_vk_physical_list(const struct draft_log *log, const struct vk_instance *instance,
+                                    struct vk_physical **out, uint32_t *count);
+
+void draft_vk_describe(const struct vk_physical *physical, uint32_t index,
+                       struct draft_device_info *out);
+
+struct vk_device {
+    const struct draft_log *log;
+    struct vk_api api;
+    struct vk_physical physical;
+    VkDevice handle;
+    VkQueue queue;
+    atomic_bool lost; /* the driver gave up: nothing works from here on */
+};
+
+draft_status draft_vk_device_open(const struct draft_log *log, const struct vk_instance *instance,
+                                  const struct vk_physical *physical, struct vk_device *out);
+void draft_vk_device_close(struct vk_device *vk);
+
+/* OK, or the status that fits the result, after a line to the log. */
+draft_status draft_vk_check(struct vk_device *vk, VkResult result, const char *call);
+
+/* DEVICE, with a line to the log, after the device was lost. */
+draft_status draft_vk_alive(const struct vk_device *vk);
+
+/* Call a function of the table. */
+#define VK_CALL(vk, name, ...) draft_vk_check((vk), (vk)->api.name(__VA_ARGS__), #name)
+
+/* Host memory for the backend; says in the log what for where there is none. */
+void *draft_vk_calloc(const struct draft_log *log, size_t count, size_t size, const char *what);
+
+/* ---- Pipelines: cache.c ---------------------------------------------------------------------- */
+
+struct vk_pipeline;
+
+/* Pipelines by shader, made once and kept until the context closes; any thread. */
+struct vk_cache {
+    pthread_mutex_t mutex;
+    VkPipelineLayout layout; /* the push constants of struct draft_args, no descriptors */
+    VkPipelineCache handle;  /* NULL: works without                                      */
+    size_t loaded;           /* bytes that came from the file                            */
+    struct vk_pipeline *first;
+};
+
+draft_status draft_vk_cache_open(struct vk_device *vk, struct vk_cache *out);
+/* Writes the user's cache file where it would grow. */
+void draft_vk_cache_close(struct vk_device *vk, struct vk_cache *cache);
+draft_status draft_vk_cache_pipeline(struct vk_device *vk, struct vk_cache *cache,
+                                     const struct vk_shader *shader, VkPipeline *out);
+
+/* ---- Queue: queue.c -------------------------------------------------------------------------- */
+
+/* Measured speed of one pass, in units of vk_pass.work for each second. */
+struct vk_meter {
+    _Atomic float rate;
+};
+
+enum { VK_SLOTS = 8 }; /* submissions under way, and runs being recorded, at most */
+
+/* A command buffer. Taken while a run records into it, then under way until its value is reached. */
+struct vk_slot {
+    VkCommandPool pool;
+    VkCommandBuffer commands;
+    uint32_t query; /* first of two timestamps */
+    bool taken;
+    bool pending;           /* its time stamps were not looked at yet                        */
+    uint64_t value;         /* of the timeline when its last submission is done; 0: none yet */
+    struct vk_meter *meter; /* of the pass that took most of it, NULL: nothing to learn      */
+    double seconds, rate;   /* what was expected: time in all, and speed of that pass        */
+};
+
+/* One draft_run, or one copy. */
+struct vk_run {
+    struct vk_slot *slot; /* being recorded; NULL where getting one failed */
+    bool taken;
+    double seconds;         /* expected of the slot so far                   */
+    double most, rate;      /* the largest share of that, at which speed,    */
+    struct vk_meter *meter; /* and whose it is                               */
+};
+
+struct vk_queue {
+    struct vk_device *vk;
+    pthread_mutex_t mutex;
+    pthread_cond_t freed; /* a slot or a run is not taken any more */
+    VkSemaphore timeline;
+    uint64_t submitted;  /* the timeline's value when all is done */
+    VkQueryPool queries; /* NULL where the queue has no timestamps */
+    uint64_t last_tick;  /* when the submission before ended        */
+    struct vk_slot slots[VK_SLOTS];
+    struct vk_run runs[VK_SLOTS];
+};
+
+draft_status draft_vk_queue_open(struct vk_device *vk, struct vk_queue *out);
+/* Waits for all work. */
+void draft_vk_queue_close(struct vk_queue *queue);
+
+/* Start to record; waits while too much is under way. Any thread. */
+draft_status draft_vk_run_begin(struct vk_queue *queue, struct vk_run **out);
+/* Submit, or throw away what was not submitted yet. */
+draft_status draft_vk_run_end(struct vk_queue *queue, struct vk_run *run, bool ok);
+
+/* A pass of a plan, ready to be recorded. */
+struct vk_step {
+    VkPipeline pipeline;
+    uint32_t step;
+    uint32_t groups;
+    double work; /* of one group */
+    struct vk_meter meter;
+};
+float draft_vk_first_rate(const struct vk_physical *physical);
+/* After all that was recorded or submitted before; cut into submissions where it takes long. */
+draft_status draft_vk_run_step(struct vk_queue *queue, struct vk_run *run, VkPipelineLayout layout,
+                               struct vk_step *step, const struct draft_args *args);
+/* Copy, after all that was recorded or submitted before. */
+void draft_vk_run_copy(struct vk_queue *queue, struct vk_run *run, VkBuffer to, uint64_t to_offset,
+                       VkBuffer from, uint64_t from_offset, uint64_t size);
+/* Meters in [first, end) are about to go: forget them. */
+void draft_vk_queue_forget(struct vk_queue *queue, const void *first, const void *end);
+/* Wait for all submitted work. */
+draft_status draft_vk_queue_wait(struct vk_queue *queue);
+
+/* ---- Memory: memory.c ------------------------------------------------------------------------ */
+
+struct vk_allocation;
+
+struct vk_memory {
+    pthread_mutex_t mutex;  /* of the list                                                      */
+    pthread_mutex_t staged; /* of the staging buffer                                            */
+    struct vk_allocation *first, *staging; /* staging: made when it is needed first             */
+};
+
+void draft_vk_memory_open(struct vk_memory *out);
+/* Frees what was not freed. */
+void draft_vk_memory_close(struct vk_device *vk, struct vk_memory *memory);
+draft_status draft_vk_alloc(struct vk_device *vk, struct vk_memory *memory, uint64_t size,
+                            draft_address *out);
+void draft_vk_free(struct vk_device *vk, struct vk_memory *memory, draft_address address);
+/* Copy between host and device after all work of the queue; done on return. */
+draft_status draft_vk_write(struct vk_queue *queue, struct vk_memory *memory, draft_address to,
+                            const void *from, uint64_t size);
+draft_status draft_vk_read(struct vk_queue *queue, struct vk_memory *memory, void *to,
+                           draft_address from, uint64_t size);
+
+#endif
