@@ -116,8 +116,8 @@ static draft_status choose_device(const struct draft_log *log,
                   "this build has no backend called \"%s\"", name);
     size_t count, capacity;
     draft_status status = list_devices(NULL, name, NULL, 0, &capacity);
-    if (status)
-        return status;
+    DRAFT_REQUIRE(log, status, !status, "the devices cannot be listed: %s",
+                  draft_status_name(status));
     struct draft_device_info *devices = draft_calloc(capacity + 1, sizeof *devices);
     DRAFT_REQUIRE(log, DRAFT_ERROR_MEMORY, devices, "out of host memory for %zu devices", capacity);
     status = list_devices(log, name, devices, capacity, &count);

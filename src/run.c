@@ -126,7 +126,7 @@ static draft_status check_tensors(const struct draft_plan *plan, const struct dr
     }
     if (status)
         return status;
-    args->q = q.first, args->k = k.first, args->v = v.first, args->out = out.first;
+    args->q = q.first, args->k = k.first, args->v = v.first, args->o = out.first;
     args->q_batch = q.batch, args->q_token = q.token, args->q_head = q.head;
     args->k_batch = k.batch, args->k_token = k.token, args->k_head = k.head;
     args->v_batch = v.batch, args->v_token = v.token, args->v_head = v.head;

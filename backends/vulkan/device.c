@@ -120,6 +120,9 @@ static void read_properties(const struct vk_api *api, uint32_t version, struct v
         .subgroup_size = v11.subgroupSize,
         .vendor_id = all.properties.vendorID,
     };
+    /* Measured: Mesa 22.3 does, 26.2 does not. */
+    out->caps.lane_loads = v12.driverID == VK_DRIVER_ID_MESA_LLVMPIPE &&
+                           VK_API_VERSION_MAJOR(all.properties.driverVersion) < 25;
     out->device_id = all.properties.deviceID;
     out->driver_version = all.properties.driverVersion;
     memcpy(out->uuid, v11.deviceUUID, sizeof out->uuid);

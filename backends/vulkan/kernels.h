@@ -14,6 +14,7 @@ enum { VK_MAX_PASSES = 8 };
 /* What the variants need to know of a device. */
 struct vk_caps {
     bool cpu;                    /* VK_PHYSICAL_DEVICE_TYPE_CPU                                */
+    bool lane_loads;             /* software that never loads once for all lanes: old Mesa     */
     uint32_t max_shared;         /* maxComputeSharedMemorySize                                 */
     uint32_t max_invocations;    /* maxComputeWorkGroupInvocations                             */
     uint32_t subgroup_size;

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernels.h"
+
+#define SHADER(name)                                                                               \
+    extern const uint32_t draft_spirv_##name[];                                                    \
+    extern const size_t draft_spirv_##name##_size;
+#define SHADERS_OF_CPU(name)                                                                       \
+    SHADER(name##_64)                                                                              \
+    SHADER(name##_128)                                                                             \
+    SHADER(name##_64_padded)                                                                       \
+    SHADER(name##_128_padded)
+#define SHADERS_OF_TYPE(type)                                                                      \
+    SHADER(pool_##type)                                                                            \
+    SHADER(attend_##type##_64)                                                                     \
+    SHADER(attend_##type##_128)                                                                    \
+    SHADERS_OF_CPU(attend_cpu_##type)                                                              \
+    SHADERS_OF_CPU(attend_cpu_wide_##type)
+
+SHADER(score)
+SHADER(softmax)
+SHADER(select_head)
+SHADER(select_list)
+SHADER(select_order)
+SHADERS_OF_TYPE(f16)
+SHADERS_OF_TYPE(bf16)
+SHADERS_OF_TYPE(f32)
+
+/* clang-format off */
+#define CODE(name) {draft_spirv_##name, draft_spirv_##name##_size}
+/* One shader for each type, in the order of DRAFT_ABI_F16 ... */
+#define BY_TYPE(stage, variant) {CODE(stage##_f16##variant), CODE(stage##_bf16##variant), \
+                                 CODE(stage##_f32##variant)}
+/* clang-format on */
+
+static uint64_t div_up(uint64_t a, uint64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static uint64_t head_count(const struct draft_geometry *g)
+{
+    return (uint64_t)g->batch * g->heads;
+}
+
+static const char *fits_all(const struct vk_caps *caps, const struct draft_geometry *g)
+{
+    (void)caps, (void)g;
+    return NULL;
+}
+
+/* ---- pool ------------------------------------------------------------------------------------ */
+
+static uint64_t pool_groups(const struct draft_geometry *g)
+{
+    return g->batch * ((uint64_t)g->heads + 2 * (uint64_t)g->kv_heads) * g->video_blocks;
+}
+
+static double pool_work(const struct draft_geometry *g)
+{
+    return 16.0 * DRAFT_BLOCK * g->dim; /* memory counts more than the additions */
+}
+
+static uint32_t pool_passes(const struct draft_geometry *g, struct vk_pass *out)
+{
+    const struct vk_shader shaders[] = BY_TYPE(pool, );
+    out[0] = (struct vk_pass){shaders[g->type - 1], 0, pool_groups, pool_work};
+    return 1;
+}
+
+/* ---- score ----------------------------------------------------------------------------------- */
+
+enum { SCORE_ROWS = 32, SCORE_COLUMNS = 64 }; /* score.comp: TILE_ROWS, TILE_COLUMNS */
+
+static uint64_t score_groups(const struct draft_geometry *g)
+{
+    return head_count(g) * div_up(g->video_blocks, SCORE_ROWS) *
+           div_up(g->video_blocks, SCORE_COLUMNS);
+}
+
+static double score_work(const struct draft_geometry *g)
+{
+    return 8.0 * SCORE_ROWS * SCORE_COLUMNS * g->dim;
+}
+
+static uint64_t softmax_groups(const struct draft_geometry *g)
+{
+    return head_count(g) * g->video_blocks;
+}
+
+static double row_work(const struct draft_geometry *g)
+{
+    return 64.0 * g->video_blocks;
+}
+
+static uint32_t score_passes(const struct draft_geometry *g, struct vk_pass *out)
+{
+    (void)g;
+    out[0] = (struct vk_pass){CODE(score), 0, score_groups, score_work};
+    out[1] = (struct vk_pass){CODE(softmax), 0, softmax_groups, row_work};
+    return 2;
+}
+
+/* ---- select ---------------------------------------------------------------------------------- */
+
+enum {
+    SELECT_THREADS = 128, /* select.glsl, select_order.comp: THREADS           */
+    SELECT_ROWS = 4,      /* select_head.comp: ROWS                            */
+    SELECT_BYTES = 4,     /* of a key, each a histogram: select.glsl, PASSES   */
+    SELECT_DIGITS = 256,
+    SELECT_STATE = 4, /* select.glsl: STATE_WORDS                          */
+};
+
+static bool row_budgets(const struct draft_geometry *g)
+{
+    return g->rule == DRAFT_ABI_ROW || g->rule == DRAFT_ABI_MASS;
+}
+
+static uint64_t select_scratch(const struct draft_geometry *g)
+{
+    uint64_t words = SELECT_BYTES * (SELECT_DIGITS + SELECT_STATE) + (uint64_t)g->video_blocks;
+    return row_budgets(g) ? 0 : head_count(g) * words * sizeof(uint32_t);
+}
+
+static uint64_t clear_groups(const struct draft_geometry *g)
+{
+    return head_count(g);
+}
+
+static uint64_t head_groups(const struct draft_geometry *g)
+{
+    return head_count(g) * div_up(g->video_blocks, SELECT_ROWS);
+}
+
+static double head_work(const struct draft_geometry *g)
+{
+    return SELECT_ROWS * row_work(g);
+}
+
+static uint64_t list_groups(const struct draft_geometry *g)
+{
+    return head_count(g) * g->blocks;
+}
+
+static double list_work(const struct draft_geometry *g)
+{
+    return 256.0 * g->blocks;
+}
+
+static uint64_t order_groups(const struct draft_geometry *g)
+{
+    return head_count(g) * div_up(g->blocks, SELECT_THREADS);
+}
+
+static double order_work(const struct draft_geometry *g)
+{
+    return 4.0 * SELECT_THREADS * g->blocks;
+}
+
+static uint32_t select_passes(const struct draft_geometry *g, struct vk_pass *out)
+{
+    uint32_t n = 0;
+    if (!row_budgets(g)) {
+        out[n++] = (struct vk_pass){CODE(select_head), 0, clear_groups, row_work};
+        for (uint32_t step = 1; step <= SELECT_BYTES + 1; step++)
+            out[n++] = (struct vk_pass){CODE(select_head), step, head_groups, head_work};
+    }
+    out[n++] = (struct vk_pass){CODE(select_list), row_budgets(g), list_groups, list_work};
+    out[n++] = (struct vk_pass){CODE(select_order), 0, order_groups, order_work};
+    return n;
+}
+
+/* ---- attend ---------------------------------------------------------------------------------- */
+
+enum { SCALAR_ROWS = 64 }; /* attend.comp: ROWS; attend_cpu.comp takes whole blocks */
+
+static uint64_t query_blocks(const struct draft_geometry *g)
+{
+    return head_count(g) * g->blocks;
+}
+
+static uint64_t scalar_groups(const struct draft_geometry *g)
+{
+    return query_blocks(g) * (DRAFT_BLOCK / SCALAR_ROWS);
+}
+
+/* A full list: the lists are on the device, and the caller may bring denser ones than the plan. */
+static double scalar_work(const struct draft_geometry *g)
+{
+    return 4.0 * SCALAR_ROWS * g->tokens * g->dim;
+}
+
+static double cpu_work(const struct draft_geometry *g)
+{
+    return 4.0 * DRAFT_BLOCK * g->tokens * g->dim;
+}
+
+static uint32_t scalar_passes(const struct draft_geometry *g, struct vk_pass *out)
+{
+    const struct vk_shader shaders[2][3] = {BY_TYPE(attend, _64), BY_TYPE(attend, _128)};
+    out[0] = (struct vk_pass){shaders[g->dim > 64][g->type - 1], 0, scalar_groups, scalar_work};
+    return 1;
+}
+
+/* exact and padded: [dim > 64][type]; padded serves the dims in between. */
+static uint32_t cpu_pass(const struct draft_geometry *g, const struct vk_shader exact[2][3],
+                         const struct vk_shader padded[2][3], struct vk_pass *out)
+{
+    unsigned wide = g->dim > 64, type = g->type - 1;
+    bool fills = g->dim == (wide ? 128 : 64);
+    struct vk_shader shader = fills ? exact[wide][type] : padded[wide][type];
+    out[0] = (struct vk_pass){shader, 0, query_blocks, cpu_work};
+    return 1;
+}
+
+static uint32_t cpu_passes(const struct draft_geometry *g, struct vk_pass *out)
+{
+    const struct vk_shader exact[2][3] = {BY_TYPE(attend_cpu, _64), BY_TYPE(attend_cpu, _128)};
+    const struct vk_shader padded[2][3] = {BY_TYPE(attend_cpu, _64_padded),
+                                           BY_TYPE(attend_cpu, _128_padded)};
+    return cpu_pass(g, exact, padded, out);
+}
+
+static uint32_t cpu_wide_passes(const struct draft_geometry *g, struct vk_pass *out)
+{
+    const struct vk_shader exact[2][3] = {BY_TYPE(attend_cpu_wide, _64),
+                                          BY_TYPE(attend_cpu_wide, _128)};
+    const struct vk_shader padded[2][3] = {BY_TYPE(attend_cpu_wide, _64_padded),
+                                           BY_TYPE(attend_cpu_wide, _128_padded)};
+    return cpu_pass(g, exact, padded, out);
+}
+
+static const char *cpu_wide_refuses(const struct vk_caps *caps, const struct draft_geometry *g)
+{
+    (void)g;
+    return caps->cpu ? NULL : "the device is not a processor";
+}
+
+static const char *cpu_refuses(const struct vk_caps *caps, const struct draft_geometry *g)
+{
+    const char *why = cpu_wide_refuses(caps, g);
+    return !why && caps->lane_loads ? "the driver loads for each lane by itself" : why;
+}
+
+/* ---- Tables ---------------------------------------------------------------------------------- */
+
+enum { MOST_VARIANTS = 3 };
+
+static const struct {
+    size_t count;
+    struct vk_variant variants[MOST_VARIANTS];
+    const char *names[MOST_VARIANTS + 1];
+} tables[DRAFT_STAGES] = {
+    {1, {{"scalar", fits_all, pool_passes, NULL}}, {"scalar"}},
+    {1, {{"scalar", fits_all, score_passes, NULL}}, {"scalar"}},
+    {1, {{"scalar", fits_all, select_passes, select_scratch}}, {"scalar"}},
+    {3,
+     {{"cpu", cpu_refuses, cpu_passes, NULL},
+      {"cpu_wide", cpu_wide_refuses, cpu_wide_passes, NULL},
+      {"scalar", fits_all, scalar_passes, NULL}},
+     {"cpu", "cpu_wide", "scalar"}},
+};
+
+const struct vk_variant *draft_vk_variants(draft_stage stage, size_t *count)
+{
+    *count = tables[draft_stage_index(stage)].count;
+    return tables[draft_stage_index(stage)].variants;
+}
+
+const char *const *draft_vk_variant_names(draft_stage stage)
+{
+    return tables[draft_stage_index(stage)].names;
+}

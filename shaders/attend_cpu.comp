@@ -1,0 +1,165 @@
+#version 460
+// SPDX-License-Identifier: MIT
+//
+// attend for processors that run Vulkan in software.
+//
+//   workgroup   one query block
+//   invocation  ROWS query rows, q and out in registers (that is: vectors over the lanes, on the
+//               stack, which the first cache holds); no shared memory
+//   step        STEP keys: logits, one step of the running softmax, weighted values
+//
+// Keys and values are read at addresses that are the same for all invocations: one load serves all lanes
+// and ROWS rows. Such a driver runs a few lanes at a time and each of them through to the end; the barrier
+// before each key block keeps all rows at the same keys, so that these come from the second cache.
+// ROWS is 2 for drivers that see that an address is the same for all lanes; older ones load for each
+// lane by itself, and want more rows behind each load; STEP keeps their code short.
+//
+// Bound by multiply-adds and the loads that feed them: 4 x DIM flops for each pair.
+#extension GL_GOOGLE_include_directive : require
+#include "tile.glsl"
+#include "elements.glsl"
+
+#define INVOCATIONS (DRAFT_BLOCK / ROWS)
+#define VECTORS (DIM / 4)
+
+layout(local_size_x = INVOCATIONS) in;
+
+// Row r of an invocation is slot r * INVOCATIONS + its number.
+vec4 q[ROWS][VECTORS], acc[ROWS][VECTORS];
+float m[ROWS], l[ROWS];
+
+// Elements 4 i ... 4 i + 3 of a row; beyond dim they are 0.
+vec4 load4(uvec2 row, uint i)
+{
+#if EXACT
+    return unpack4(Units(row).v[i / UNIT_VECTORS], i % UNIT_VECTORS);
+#else
+    uint last = (G.dim - 1) / PER_UNIT;
+    vec4 x = unpack4(Units(row).v[min(i / UNIT_VECTORS, last)], i % UNIT_VECTORS);
+    return 4 * i < G.dim ? x : vec4(0);
+#endif
+}
+
+// One step of the running softmax of row r: s becomes exp(s - m). Returns the factor for what has been
+// summed up before.
+float softmax_step(uint r, inout float s[STEP])
+{
+    float most = m[r];
+    [[unroll]] for (uint c = 0; c < STEP; c++)
+        most = max(most, s[c]);
+    float base = most == -INF ? 0.0 : most; // nothing to subtract from -INF
+    float keep = exp(m[r] - base);
+    m[r] = most;
+    l[r] *= keep;
+    [[unroll]] for (uint c = 0; c < STEP; c++) {
+        s[c] = exp(s[c] - base);
+        l[r] += s[c];
+    }
+    return keep;
+}
+
+// Add STEP keys, each with a bias: 0, or -INF where there is none.
+void add_keys(uvec2 k[STEP], uvec2 v[STEP], float bias[STEP])
+{
+    float s[ROWS][STEP], keep[ROWS];
+    [[unroll]] for (uint r = 0; r < ROWS; r++)
+        s[r] = bias;
+    [[unroll]] for (uint i = 0; i < VECTORS; i++)
+        [[unroll]] for (uint c = 0; c < STEP; c++) {
+            vec4 x = load4(k[c], i);
+            [[unroll]] for (uint r = 0; r < ROWS; r++)
+                [[unroll]] for (uint e = 0; e < 4; e++)
+                    s[r][c] = fma(q[r][i][e], x[e], s[r][c]);
+        }
+    [[unroll]] for (uint r = 0; r < ROWS; r++)
+        keep[r] = softmax_step(r, s[r]);
+    [[unroll]] for (uint i = 0; i < VECTORS; i++) {
+        [[unroll]] for (uint r = 0; r < ROWS; r++)
+            acc[r][i] *= keep[r];
+        [[unroll]] for (uint c = 0; c < STEP; c++) {
+            vec4 x = load4(v[c], i);
+            [[unroll]] for (uint r = 0; r < ROWS; r++)
+                acc[r][i] = fma(vec4(s[r][c]), x, acc[r][i]);
+        }
+    }
+}
+
+// All keys of one block, STEP at a time, walking the box token by token. Addresses stay inside the block
+// even where the last step has fewer keys.
+void add_block(Block b, uvec2 k_head, uvec2 v_head)
+{
+    uvec2 k_first = at(k_head, b.first, a.k_token, 4), v_first = at(v_head, b.first, a.v_token, 4);
+    uint w = 0, h = 0, token = 0;
+    uint next_row = G.width - b.width + 1, next_frame = (G.height - b.height) * G.width + next_row;
+    barrier();
+    for (uint first = 0; first < b.valid; first += STEP) {
+        uvec2 k[STEP], v[STEP];
+        float bias[STEP];
+        [[unroll]] for (uint c = 0; c < STEP; c++) {
+            bool inside = first + c < b.valid;
+            bias[c] = inside ? 0.0 : -INF;
+            k[c] = at(k_first, inside ? token : 0, a.k_token, 4);
+            v[c] = at(v_first, inside ? token : 0, a.v_token, 4);
+            bool row_ends = ++w == b.width;
+            bool frame_ends = row_ends && h + 1 == b.height;
+            token += frame_ends ? next_frame : row_ends ? next_row : 1;
+            h = frame_ends ? 0 : row_ends ? h + 1 : h;
+            w = row_ends ? 0 : w;
+        }
+        add_keys(k, v, bias);
+    }
+}
+
+uint slot_of(uint r)
+{
+    return r * INVOCATIONS + gl_LocalInvocationID.x;
+}
+
+void load_queries(Block b, uint sample_index, uint head)
+{
+    uvec2 q_head = row_at(a.q, sample_index, a.q_batch, head, a.q_head, b.first, a.q_token);
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+        uvec2 row = at(q_head, slot_token(b, min(slot_of(r), b.size - 1)), a.q_token, 4);
+        [[unroll]] for (uint i = 0; i < VECTORS; i++) {
+            q[r][i] = load4(row, i) * G.scale;
+            acc[r][i] = vec4(0);
+        }
+        m[r] = -INF;
+        l[r] = 0.0;
+    }
+}
+
+// Rows without a key, and text rows beyond the valid length, are 0 with lse = -INF.
+void store(Block b, uint sample_index, uint head)
+{
+    uvec2 out_head = row_at(a.o, sample_index, a.out_batch, head, a.out_head, b.first, a.out_token);
+    uvec2 lse = at(a.lse, sample_index * G.heads + head, G.tokens, 2);
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+        if (slot_of(r) >= b.size)
+            continue;
+        uint token = slot_token(b, slot_of(r));
+        bool any = slot_of(r) < b.valid && l[r] != 0.0;
+        uvec2 row = at(out_head, token, a.out_token, 4);
+        [[unroll]] for (uint i = 0; i < VECTORS; i++)
+            if (4 * i < G.dim)
+                store4(row, i, any ? acc[r][i] / l[r] : vec4(0));
+        if (any2(a.lse))
+            Floats(lse).v[b.first + token] = any ? m[r] + log(l[r]) : -INF;
+    }
+}
+
+void main()
+{
+    uint row = workgroup() / G.blocks; // sample x heads + head
+    uint sample_index = row / G.heads, head = row % G.heads, kv_head = head / G.group;
+    uint block = get16(at(part(G.order), row, G.blocks, 1), workgroup() % G.blocks);
+    Block b = block_of(sample_index, block);
+    load_queries(b, sample_index, head);
+    uvec2 k_head = row_at(a.k, sample_index, a.k_batch, kv_head, a.k_head, 0, 0);
+    uvec2 v_head = row_at(a.v, sample_index, a.v_batch, kv_head, a.v_head, 0, 0);
+    uint count = b.valid > 0 ? Words(at(part(G.counts), row, G.blocks, 2)).v[block] : 0;
+    uvec2 list = at(at(part(G.lists), row * G.blocks, G.blocks, 1), block, G.blocks, 1);
+    for (uint n = 0; n < count; n++)
+        add_block(block_of(sample_index, get16(list, min(n, count - 1))), k_head, v_head);
+    store(b, sample_index, head);
+}
