@@ -2,8 +2,9 @@
  *
  * Time of each stage on each device: `meson test --benchmark`, or
  *   bench [--json FILE] [BACKEND]
- * One warm run, then as many as fit into a second, at least 3: median and least wall time between
- * draft_run and the end of draft_wait. GFLOP/s of attend count the kept token pairs only. */
+ * One warm run, then as many as fit into a second, at least 3 unless they take over 5: median and
+ * least wall time between draft_run and the end of draft_wait. GFLOP/s of attend count the kept
+ * token pairs only. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,10 +59,11 @@ static int by_value(const void *a, const void *b)
 static struct figures measure(struct rig *rig, draft_stage stage)
 {
     const struct problem *p = rig->problem;
-    double times[MOST_RUNS], start = now(), s = p->grid.video_blocks;
+    double times[MOST_RUNS], s = p->grid.video_blocks;
     int runs = 0;
     OK(rig_run(rig, stage)); /* warm */
-    while (runs < MOST_RUNS && (runs < LEAST_RUNS || now() - start < 1)) {
+    double start = now();
+    while (runs < MOST_RUNS && now() - start < (runs < LEAST_RUNS ? 5 : 1)) {
         double from = now();
         OK(rig_run(rig, stage));
         times[runs++] = now() - from;

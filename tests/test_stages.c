@@ -2,7 +2,8 @@
  *
  * The heart of the tests: each stage, in each variant, on each device, for each case, alone with
  * injected input; then all stages in a row. Argument: the backend to test (all where absent).
- * $DRAFT_CASES chooses cases, $DRAFT_SEED the random numbers, $DRAFT_VERBOSE=1 prints times. */
+ * $DRAFT_CASES chooses cases, $DRAFT_SEED the random numbers; $DRAFT_VERBOSE=1 prints the time of
+ * each case, 2 that of each kernel as well. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -270,8 +271,8 @@ static const struct {
               {DRAFT_ATTEND, attend_alone}};
 
 /* stage < 0: all in a row with the kernels that the plan chooses. */
-static size_t run_cell(struct test_device *device, const struct inputs *in, int stage,
-                       const char *variant)
+static size_t test_cell(struct test_device *device, const struct inputs *in, int stage,
+                        const char *variant)
 {
     const char *name = stage < 0 ? "all" : draft_stage_name(stages[stage].stage);
     const char *cell = cell_name(device, name, variant);
@@ -291,6 +292,32 @@ static size_t run_cell(struct test_device *device, const struct inputs *in, int 
     rig_init(&rig, device, &in->problem, plan);
     size_t bad = stage < 0 ? all_in_a_row(&rig, in, cell) : stages[stage].run(&rig, in, cell);
     rig_free(&rig);
+    return bad;
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static int verbosity(void)
+{
+    const char *text = getenv("DRAFT_VERBOSE");
+    return text ? atoi(text) : 0;
+}
+
+static size_t run_cell(struct test_device *device, const struct inputs *in, int stage,
+                       const char *variant)
+{
+    double start = seconds();
+    size_t bad = test_cell(device, in, stage, variant);
+    if (verbosity() > 1)
+        printf(
+            "    %6.2f s  %s\n", seconds() - start,
+            cell_name(device, stage < 0 ? "all" : draft_stage_name(stages[stage].stage), variant));
+    fflush(stdout);
     return bad;
 }
 
@@ -324,13 +351,6 @@ static bool takes(const struct test_device *device, const struct test_case *test
     return device->info.types & 1u << test->params.type;
 }
 
-static double seconds(void)
-{
-    struct timespec now;
-    timespec_get(&now, TIME_UTC);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 START_TEST(each_case)
 {
     const struct test_case *test = cases[_i];
@@ -350,7 +370,7 @@ START_TEST(each_case)
     }
     if (in.pooled_q)
         inputs_free(&in);
-    if (getenv("DRAFT_VERBOSE"))
+    if (verbosity() > 0)
         printf("  %6.2f s  %s\n", seconds() - start, test->name);
     fflush(stdout);
     ck_assert_msg(bad == 0, "case \"%s\": %zu mismatches", test->name, bad);

@@ -42,7 +42,7 @@ static void run_all(struct worker *workers)
         ck_assert_int_eq(pthread_join(workers[t].thread, NULL), 0);
 }
 
-static const char *const thread_cases[] = {"prefix and suffix", "batch valid gaps", "rule mass"};
+static const char *const thread_cases[] = {"tile 2x3x4", "batch valid gaps", "gaps f32"};
 
 START_TEST(one_plan_many_threads)
 {
