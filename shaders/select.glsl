@@ -90,6 +90,8 @@ Search next_digit(Search s)
     }
     if (id == 0 && less64(above[0], wanted))
         found = Search(0, 0, true);
+    if (id == 0 && s.wanted == 0) // nothing is: the cut lies above all keys but the forced ones
+        found = Search(s.prefix << 8 | (DIGITS - 1), 0, false);
     barrier();
     Search result = found;
     result.all_kept = result.all_kept || s.all_kept;

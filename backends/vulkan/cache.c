@@ -27,7 +27,7 @@ struct file_header {
     uint64_t size, hash; /* of what follows */
 };
 
-static const char magic[8] = "draftvk1";
+static const char magic[8] = {'d', 'r', 'a', 'f', 't', 'v', 'k', '1'};
 
 static uint64_t hash_bytes(const uint8_t *bytes, size_t size)
 {
