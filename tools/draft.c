@@ -10,9 +10,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *help;
 } subcommands[] = {
-#ifndef PROGRAM_WITHOUT_DEMO
     {"demo", draft_cmd_demo, "make a video transformer's q, k, v, and show the method at work"},
-#endif
     {"run", draft_cmd_run, "attention over tensors from files"},
     {"bench", draft_cmd_bench, "time every stage"},
     {"devices", draft_cmd_devices, "list the devices"},

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -87,11 +88,18 @@ static bool fits_device(const struct vk_physical *physical, const uint8_t *data,
 }
 
 /* *data: NULL where there is no file or it is of no use. */
+/* Is that the file's size? Asked before memory is taken on the word of its header. */
+static bool holds(FILE *file, uint64_t size)
+{
+    struct stat status;
+    return fstat(fileno(file), &status) == 0 && (uint64_t)status.st_size == size;
+}
+
 static draft_status read_file(struct vk_device *vk, FILE *file, uint8_t **data, size_t *size)
 {
     struct file_header header;
     if (fread(&header, sizeof header, 1, file) != 1 || memcmp(header.magic, magic, sizeof magic) ||
-        header.size == 0 || header.size > MOST_BYTES)
+        header.size == 0 || header.size > MOST_BYTES || !holds(file, sizeof header + header.size))
         return DRAFT_OK;
     *size = (size_t)header.size;
     *data = draft_vk_calloc(vk->log, *size, 1, "the pipeline cache");
@@ -145,7 +153,7 @@ static void save_file(struct vk_device *vk, const uint8_t *data, size_t size)
     int length = snprintf(other, sizeof other, "%s.XXXXXX", path);
     if (length < 0 || length >= PATH_SIZE)
         return;
-    int descriptor = mkstemp(other);
+    int descriptor = mkostemp(other, O_CLOEXEC);
     bool ok = descriptor >= 0 && write_file(descriptor, data, size) && rename(other, path) == 0;
     draft_log(vk->log, DRAFT_LOG_DEBUG, "vulkan: pipeline cache %s %s", path,
               ok ? "written" : "could not be written");

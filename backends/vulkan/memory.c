@@ -104,6 +104,8 @@ static draft_status allocate_memory(struct vk_device *vk, const VkMemoryRequirem
         .memoryTypeIndex = (uint32_t)type,
     };
     draft_status status = VK_CALL(vk, vkAllocateMemory, vk->handle, &info, NULL, &out->memory);
+    if (status)
+        out->memory = VK_NULL_HANDLE; /* undefined after a failure */
     /* The limit is advice: many drivers give more. */
     if (status && needs->size > vk->physical.max_allocation)
         draft_log(vk->log, DRAFT_LOG_ERROR,
@@ -137,8 +139,10 @@ static draft_status fill_allocation(struct vk_device *vk, uint64_t size, bool st
 {
     /* Drivers align buffers to 16 bytes or more; the caller is promised 256. */
     draft_status status = create_buffer(vk, size + ALIGNMENT, &out->buffer);
-    if (status)
+    if (status) {
+        out->buffer = VK_NULL_HANDLE;
         return status;
+    }
     VkMemoryRequirements needs;
     vk->api.vkGetBufferMemoryRequirements(vk->handle, out->buffer, &needs);
     const VkPhysicalDeviceMemoryProperties *memory = &vk->physical.memory;

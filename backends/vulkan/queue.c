@@ -271,6 +271,7 @@ draft_status draft_vk_run_end(struct vk_queue *queue, struct vk_run *run, bool o
         status = submit(queue, run);
     } else if (run->slot) {
         release_slot(queue, run->slot);
+        (void)draft_vk_queue_wait(queue); /* parts that are under way use the caller's memory */
     }
     release_run(queue, run);
     return status;
@@ -285,16 +286,22 @@ void draft_vk_run_copy(struct vk_queue *queue, struct vk_run *run, VkBuffer to, 
     queue->vk->api.vkCmdCopyBuffer(run->slot->commands, from, to, 1, &region);
 }
 
-/* How many of `left` groups still go into this submission, 0: none, begin another one. */
-static uint32_t groups_now(const struct vk_run *run, uint32_t left, uint32_t most, double seconds)
+/* How many of `left` groups still go into this submission, 0: none, begin another one. Never fewer
+ * than `least`: the time of a few groups says nothing about the rate of a device that does many at
+ * once, and one at a time would leave most of it idle for good. */
+static uint32_t groups_now(const struct vk_run *run, uint32_t left, uint32_t least, uint32_t most,
+                           double seconds)
 {
     if (run->seconds + left * seconds <= target)
         return left < most ? left : most;
     if (run->seconds > target / 2)
         return 0;
     double fit = (target - run->seconds) / seconds;
-    if (fit < 1)
-        return run->seconds > 0 ? 0 : 1;
+    if (fit < least) {
+        if (run->seconds > 0)
+            return 0;
+        fit = least;
+    }
     left = fit < left ? (uint32_t)fit : left;
     return left < most ? left : most;
 }
@@ -320,7 +327,8 @@ draft_status draft_vk_run_step(struct vk_queue *queue, struct vk_run *run, VkPip
         float rate = atomic_load_explicit(&step->meter.rate, memory_order_relaxed);
         double seconds = step->work / rate;
         uint32_t groups =
-            groups_now(run, step->groups - part.first, queue->vk->physical.max_groups, seconds);
+            groups_now(run, step->groups - part.first, queue->vk->physical.caps.cpu ? 64 : 16,
+                       queue->vk->physical.max_groups, seconds);
         if (groups == 0) { /* parts of one pass need no barrier between them */
             draft_status status = submit(queue, run);
             if (!status)
