@@ -40,11 +40,14 @@ vec4 load4(uvec2 row, uint i)
 #endif
 }
 
-// One step of the running softmax of row r: s becomes exp(s - m). Returns the factor for what has been
-// summed up before.
-float softmax_step(uint r, inout float s[STEP])
+// One step of the running softmax of row r: s, products of q and k, becomes exp(logit - m). Returns the
+// factor for what has been summed up before. (q itself stays as it is: such drivers would multiply it by
+// the scale again in every step.)
+float softmax_step(uint r, inout float s[STEP], float bias[STEP])
 {
     float most = m[r];
+    [[unroll]] for (uint c = 0; c < STEP; c++)
+        s[c] = fma(s[c], G.scale, bias[c]);
     [[unroll]] for (uint c = 0; c < STEP; c++)
         most = max(most, s[c]);
     float base = most == -INF ? 0.0 : most; // nothing to subtract from -INF
@@ -63,7 +66,8 @@ void add_keys(uvec2 k[STEP], uvec2 v[STEP], float bias[STEP])
 {
     float s[ROWS][STEP], keep[ROWS];
     [[unroll]] for (uint r = 0; r < ROWS; r++)
-        s[r] = bias;
+        [[unroll]] for (uint c = 0; c < STEP; c++)
+            s[r][c] = 0.0;
     [[unroll]] for (uint i = 0; i < VECTORS; i++)
         [[unroll]] for (uint c = 0; c < STEP; c++) {
             vec4 x = load4(k[c], i);
@@ -72,7 +76,7 @@ void add_keys(uvec2 k[STEP], uvec2 v[STEP], float bias[STEP])
                     s[r][c] = fma(q[r][i][e], x[e], s[r][c]);
         }
     [[unroll]] for (uint r = 0; r < ROWS; r++)
-        keep[r] = softmax_step(r, s[r]);
+        keep[r] = softmax_step(r, s[r], bias);
     [[unroll]] for (uint i = 0; i < VECTORS; i++) {
         [[unroll]] for (uint r = 0; r < ROWS; r++)
             acc[r][i] *= keep[r];
@@ -121,7 +125,7 @@ void load_queries(Block b, uint sample_index, uint head)
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         uvec2 row = at(q_head, slot_token(b, min(slot_of(r), b.size - 1)), a.q_token, 4);
         [[unroll]] for (uint i = 0; i < VECTORS; i++) {
-            q[r][i] = load4(row, i) * G.scale;
+            q[r][i] = load4(row, i);
             acc[r][i] = vec4(0);
         }
         m[r] = -INF;
