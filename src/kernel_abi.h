@@ -77,8 +77,8 @@ struct draft_args {
     addr geometry; /* struct draft_geometry and the budgets                                   */
     addr workspace;
     addr q, k, v, o; /* o: out, which is a word of GLSL */
-    addr lse;   /* 0: not wanted                                                           */
-    addr valid; /* 0, or u32 [batch][2]: valid prefix and suffix tokens                    */
+    addr lse;        /* 0: not wanted                                                           */
+    addr valid;      /* 0, or u32 [batch][2]: valid prefix and suffix tokens                    */
     /* Strides of batch, token and head, in units of DRAFT_UNIT bytes. */
     u32 q_batch, q_token, q_head;
     u32 k_batch, k_token, k_head;

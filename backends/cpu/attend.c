@@ -137,7 +137,7 @@ static void store(const struct query_block *qb, const uint32_t *tokens, uint32_t
             row[d] = l == 0 ? 0 : row[d] / l;
         store_row(g->type, row, g->dim,
                   draft_cpu_at(a->o, qb->sample * a->out_batch + qb->head * a->out_head +
-                                           (uint64_t)tokens[i] * a->out_token));
+                                         (uint64_t)tokens[i] * a->out_token));
         if (lse)
             lse[(qb->sample * g->heads + qb->head) * g->tokens + tokens[i]] =
                 l == 0 ? -INFINITY : qb->x->m[i] + logf(l);

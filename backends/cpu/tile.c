@@ -133,8 +133,8 @@ static void multiply(const float *a, const float *panels, uint32_t rows, uint32_
                      uint32_t depth, uint32_t panel_depth, const float *keep, float *c)
 {
     for (uint32_t column = 0; column < panel_count * CPU_PANEL; column += SUM_COLUMNS) {
-        const float *panel = panels + (size_t)(column / CPU_PANEL) * panel_depth * CPU_PANEL +
-                             column % CPU_PANEL;
+        const float *panel =
+            panels + (size_t)(column / CPU_PANEL) * panel_depth * CPU_PANEL + column % CPU_PANEL;
         for (uint32_t r = 0; r < rows; r += SUM_ROWS)
             multiply_sums(a + (size_t)r * DRAFT_BLOCK, panel, depth, keep ? keep + r : NULL,
                           c + (size_t)r * DRAFT_BLOCK + column);

@@ -13,10 +13,10 @@ enum { VK_MAX_PASSES = 8 };
 
 /* What the variants need to know of a device. */
 struct vk_caps {
-    bool cpu;                    /* VK_PHYSICAL_DEVICE_TYPE_CPU                                */
-    bool lane_loads;             /* software that never loads once for all lanes: old Mesa     */
-    uint32_t max_shared;         /* maxComputeSharedMemorySize                                 */
-    uint32_t max_invocations;    /* maxComputeWorkGroupInvocations                             */
+    bool cpu;                 /* VK_PHYSICAL_DEVICE_TYPE_CPU                                */
+    bool lane_loads;          /* software that never loads once for all lanes: old Mesa     */
+    uint32_t max_shared;      /* maxComputeSharedMemorySize                                 */
+    uint32_t max_invocations; /* maxComputeWorkGroupInvocations                             */
     uint32_t subgroup_size;
     uint32_t vendor_id;
 };
@@ -28,9 +28,9 @@ struct vk_shader {
 
 struct vk_pass {
     struct vk_shader shader;
-    uint32_t step;                                          /* goes into args.step             */
-    uint64_t (*groups)(const struct draft_geometry *g);     /* workgroups in all               */
-    double (*work)(const struct draft_geometry *g);         /* about how many flops one workgroup
+    uint32_t step;                                      /* goes into args.step             */
+    uint64_t (*groups)(const struct draft_geometry *g); /* workgroups in all               */
+    double (*work)(const struct draft_geometry *g);     /* about how many flops one workgroup
                                                                does, at most                   */
 };
 
@@ -41,7 +41,7 @@ struct vk_variant {
     /* Passes in order, a full memory barrier between any two. Fills up to VK_MAX_PASSES, returns how
      * many. */
     uint32_t (*passes)(const struct draft_geometry *g, struct vk_pass *out);
-    uint64_t (*scratch)(const struct draft_geometry *g);    /* bytes of workspace; NULL: none  */
+    uint64_t (*scratch)(const struct draft_geometry *g); /* bytes of workspace; NULL: none  */
 };
 
 /* The table of a stage, best first; *count gets its length. */

@@ -87,11 +87,11 @@ struct draft_device_info {
     uint32_t index;      /* for draft_context_params.device                                 */
     uint32_t software;   /* 1: the device is the host's processor (CPU, software Vulkan)    */
     char name[128];
-    char driver[128];    /* name and version of the driver                                  */
-    uint8_t uuid[16];    /* one GPU has the same in CUDA and in Vulkan; zero where unknown  */
-    uint64_t memory;     /* bytes the device can use                                        */
-    uint32_t types;      /* bit 1u << draft_type for each type that it can attend           */
-    char attend[32];     /* the best attend kernel it would take, e.g. "avx2", "scalar"     */
+    char driver[128]; /* name and version of the driver                                  */
+    uint8_t uuid[16]; /* one GPU has the same in CUDA and in Vulkan; zero where unknown  */
+    uint64_t memory;  /* bytes the device can use                                        */
+    uint32_t types;   /* bit 1u << draft_type for each type that it can attend           */
+    char attend[32];  /* the best attend kernel it would take, e.g. "avx2", "scalar"     */
 };
 
 /* List every device of every backend, best backend first.
@@ -112,9 +112,9 @@ struct draft_context_params {
                                 device which is not software, else the CPU                    */
     uint32_t device;         /* index within the backend; ignored where device_name is set    */
     const char *device_name; /* NULL, or part of a device's name, case ignored                */
-    const void *native;      /* must be NULL in this version: reserved for the caller's own device */
-    uint32_t threads;        /* CPU backend: worker threads; 0: one for each processor        */
-    struct draft_log log;    /* copied; used until the context is destroyed                   */
+    const void *native;   /* must be NULL in this version: reserved for the caller's own device */
+    uint32_t threads;     /* CPU backend: worker threads; 0: one for each processor        */
+    struct draft_log log; /* copied; used until the context is destroyed                   */
 };
 
 /* Open a device. params may be NULL.
@@ -173,11 +173,11 @@ struct draft_tile {
 /* Which pairs of video blocks are kept. Pairs with a text block are always kept.
  * Ties: the larger p first, then the lower row-major index; budgets are met exactly. */
 typedef enum draft_rule {
-    DRAFT_RULE_HEAD = 0,  /* the round((1 - sparsity) S^2) largest p of each head (eq. 4-5 of the
+    DRAFT_RULE_HEAD = 0, /* the round((1 - sparsity) S^2) largest p of each head (eq. 4-5 of the
                              paper), S the number of video blocks                               */
-    DRAFT_RULE_ROW = 1,   /* in each row the round((1 - sparsity) S) largest p, at least 1      */
-    DRAFT_RULE_MASS = 2,  /* in each row the fewest whose p sum to at least `mass`, at least 1  */
-    DRAFT_RULE_PAPER = 3  /* preset that reproduces the reference implementation: tile 1 x 8 x 16,
+    DRAFT_RULE_ROW = 1,  /* in each row the round((1 - sparsity) S) largest p, at least 1      */
+    DRAFT_RULE_MASS = 2, /* in each row the fewest whose p sum to at least `mass`, at least 1  */
+    DRAFT_RULE_PAPER = 3 /* preset that reproduces the reference implementation: tile 1 x 8 x 16,
                              nothing forced, all p >= the largest among the floor(sparsity S^2)
                              smallest, ties included. Rows may be empty: out = 0, lse = -inf    */
 } draft_rule;
@@ -185,16 +185,16 @@ typedef enum draft_rule {
 /* Pairs of video blocks that are kept before any other and charged to the budget; where they
  * exceed it, they are all kept. A query block's own key block is forced unless FORCE_NOT_SELF. */
 typedef enum draft_force {
-    DRAFT_FORCE_NOT_SELF = 1 << 0,   /* do not force the pair of a block with itself            */
+    DRAFT_FORCE_NOT_SELF = 1 << 0,    /* do not force the pair of a block with itself            */
     DRAFT_FORCE_FIRST_FRAME = 1 << 1, /* every key block that holds tokens of the first frame   */
-    DRAFT_FORCE_NEIGHBOURS = 1 << 2  /* the key block at the same place one tile before/after in
+    DRAFT_FORCE_NEIGHBOURS = 1 << 2   /* the key block at the same place one tile before/after in
                                         time                                                    */
 } draft_force;
 
 struct draft_plan_params {
     struct draft_shape shape;
-    draft_type type;             /* required                                                    */
-    struct draft_tile tile;      /* 0, 0, 0: chosen (draft_plan_layout tells): among the tiles
+    draft_type type;        /* required                                                    */
+    struct draft_tile tile; /* 0, 0, 0: chosen (draft_plan_layout tells): among the tiles
                                     within 1/16 of the fewest blocks the one with the fewest
                                     slots outside the grid, then the most compact               */
     draft_rule rule;
@@ -225,10 +225,10 @@ struct draft_layout {
     uint64_t size;      /* of the workspace, bytes                                              */
     uint64_t alignment; /* of its address, bytes                                                */
 
-    struct draft_tile tile;                                   /* the tile in use                */
-    uint32_t tiles_t, tiles_h, tiles_w;                       /* tile grid                      */
+    struct draft_tile tile;             /* the tile in use                */
+    uint32_t tiles_t, tiles_h, tiles_w; /* tile grid                      */
     uint32_t prefix_blocks, video_blocks, suffix_blocks, blocks;
-    uint64_t tokens;                                          /* of one sample                  */
+    uint64_t tokens; /* of one sample                  */
 
     uint64_t pooled_q; /* f32 [batch, heads, S, dim]                                            */
     uint64_t pooled_k; /* f32 [batch, kv_heads, S, dim]                                         */
@@ -258,18 +258,19 @@ struct draft_tensor {
 };
 
 struct draft_run_params {
-    struct draft_tensor q, k, v, out; /* those that the stages use. out: heads as in q, overlaps none */
+    struct draft_tensor q, k, v,
+        out;                 /* those that the stages use. out: heads as in q, overlaps none */
     draft_address lse;       /* 0, or f32 [batch, heads, tokens]: natural log of the sum of
                                 exp(logit) over the kept keys; -inf where there are none. Like
                                 valid, a multiple of 4                                           */
     draft_address workspace; /* layout.size bytes, aligned to layout.alignment                  */
-    draft_address valid;     /* 0: all text is valid. Or u32 [batch, 2]: the first valid[b][0] prefix
+    draft_address valid; /* 0: all text is valid. Or u32 [batch, 2]: the first valid[b][0] prefix
                                 and valid[b][1] suffix tokens of sample b; larger values mean all.
                                 Other text keys are never attended; their rows get out = 0, lse = -inf */
-    uint32_t stages;         /* bits of draft_stage; 0: all. Fewer use what is in the workspace:
+    uint32_t stages;     /* bits of draft_stage; 0: all. Fewer use what is in the workspace:
                                 DRAFT_ATTEND alone runs lists of an earlier run or the caller's own
                                 (draft_lists_write, or written by the caller's kernels)          */
-    void *queue;             /* must be NULL in this version: the context's own queue            */
+    void *queue;         /* must be NULL in this version: the context's own queue            */
 };
 
 /* Enqueue the stages on the queue, in order; the effects are visible to later work on the same queue
@@ -296,11 +297,11 @@ DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_lists_write(const draft_plan *pl
                                                             const uint16_t *lists);
 
 struct draft_density {
-    double video;            /* kept pairs of video blocks / all pairs of video blocks          */
-    double work;             /* kept query-key token pairs / all token pairs, text included     */
-    double flops;            /* 4 x dim x kept token pairs: what attend computes                */
-    uint64_t kept_pairs;     /* pairs of video blocks, over all samples and heads               */
-    uint64_t empty_rows;     /* query blocks with an empty list                                 */
+    double video;        /* kept pairs of video blocks / all pairs of video blocks          */
+    double work;         /* kept query-key token pairs / all token pairs, text included     */
+    double flops;        /* 4 x dim x kept token pairs: what attend computes                */
+    uint64_t kept_pairs; /* pairs of video blocks, over all samples and heads               */
+    uint64_t empty_rows; /* query blocks with an empty list                                 */
 };
 
 /* What the lists in a workspace keep, exactly. Text beyond its valid length is counted as if it
