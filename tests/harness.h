@@ -14,7 +14,7 @@
 
 enum { EXIT_SKIPPED = 77, MAX_DEVICES = 8 };
 
-/* ---- Random numbers: each user derives its own stream, so cases do not depend on each other ---- */
+/* ---- Random numbers: each user has its own stream, so cases do not depend on each other ---- */
 
 struct rng {
     uint64_t state;

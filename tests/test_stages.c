@@ -128,15 +128,15 @@ static void inputs_free(struct inputs *in)
 /* ---- Maps for select ---- */
 
 enum map_kind {
-    MAP_SOFTMAX,          /* a map as score makes them                                */
-    MAP_EQUAL,            /* all entries 1 / S                                        */
-    MAP_COARSE,           /* four values: ties everywhere                             */
-    MAP_LARGE,            /* how many kinds large maps are tested with                */
-    MAP_ROWS = MAP_LARGE, /* each row constant, rows differ                   */
-    MAP_ONE,              /* one entry of each row is 1, the rest 0                   */
-    MAP_DENORMAL,         /* denormals and zeros                                      */
-    MAP_STRANGE,          /* NaN, infinity, negative, above 1: no order but the bits' */
-    MAP_KINDS
+    MAP_SOFTMAX,  /* a map as score makes them                                */
+    MAP_EQUAL,    /* all entries 1 / S                                        */
+    MAP_COARSE,   /* four values: ties everywhere                             */
+    MAP_ROWS,     /* each row constant, rows differ                           */
+    MAP_ONE,      /* one entry of each row is 1, the rest 0                   */
+    MAP_DENORMAL, /* denormals and zeros                                      */
+    MAP_STRANGE,  /* NaN, infinity, negative, above 1: no order but the bits' */
+    MAP_KINDS,
+    MAP_LARGE = MAP_ROWS /* the kinds before this one serve for large maps */
 };
 
 static float map_entry(enum map_kind kind, uint32_t s, uint32_t i, uint32_t j, struct rng *r)
@@ -235,8 +235,8 @@ static size_t attend_alone(struct rig *rig, const struct inputs *in, const char 
     return run_alone(rig, DRAFT_ATTEND) + check_attend(rig, &in->expected, cell);
 }
 
-/* Attend once more on the lists of a run of all stages, whose result has been read: the bits must be
- * the same. */
+/* Attend once more on the lists of a run of all stages, whose result has been read: the bits must
+ * be the same. */
 static size_t attend_again(struct rig *rig, const char *cell)
 {
     uint8_t *first = test_alloc(rig->out.size, 1);
