@@ -1,200 +1,249 @@
 #version 460
 // SPDX-License-Identifier: MIT
 //
-// attend for any GPU: no matrix units, no subgroup operations, 128 invocations, 16 KB of shared memory.
+// attend for any GPU: no matrix units, no subgroups, 128 invocations, 16 KB of shared memory.
 //
 //   workgroup   ROWS query rows of one block; DRAFT_BLOCK / ROWS workgroups for each block
-//   key tile    KEYS keys; q and k staged DEPTH elements at a time, v VALUES keys at a time, as f32
-//   logits      4 x 4 for each invocation: 16 (rows) x 8 (keys) invocations; then shared memory
-//   out         4 rows x DIM / 8 columns for each invocation, in registers
+//   key tile    KEYS keys; q and k staged DEPTH elements, v VALUES keys at a time, as f32.
+//               What is staged next is on its way from memory while the last is worked on
+//   logits      4 rows x 4 keys for each invocation, 16 x 8 invocations; then shared memory:
+//                 invocation  0: rows 0-3, keys 0-3   1: keys 4-7  ...  7: keys 28-31
+//                             8: rows 4-7, keys 0-3   ...
+//   softmax     half a row for each invocation
+//   out         4 rows x DIM / 8 columns for each invocation, in registers; rows as in the logits
 //
-// Bound by shared memory: 8 loads for 16 multiply-adds in the logits, DIM / 8 + 4 for DIM / 2 in out.
+// Bound by shared memory: a load of 16 bytes for 8 multiply-adds in the logits, for 13 in out.
 #extension GL_GOOGLE_include_directive : require
-#include "tile.glsl"
-#include "elements.glsl"
+#include "attend.glsl"
 
 #define THREADS 128
 #define ROWS 64
 #define KEYS 32
 #define DEPTH 16
-#define VALUES 8
+#define VALUES (1024 / DIM)
 #define VECTORS (DIM / 32) /* of out, for each row of an invocation */
+#define LOG2_E 1.4426950408889634
 
 layout(local_size_x = THREADS) in;
 
-#define STAGE_PITCH (DEPTH + 1)
-#define K_STAGE (ROWS * STAGE_PITCH)
-shared float stage[(ROWS + KEYS) * STAGE_PITCH]; // q, then k; or v [VALUES][DIM]
-shared float p[ROWS][KEYS + 1];
-shared float keep[ROWS], part_of_row[THREADS];
-shared uint q_offset[ROWS], key_token[KEYS];
+// An odd number of 16 bytes, so that rows fall on different banks.
+#define PITCH (DEPTH / 4 + 1)
+#define STEP_UNITS (DEPTH / PER_UNIT) /* of one row */
+#define Q_LOADS (ROWS * STEP_UNITS / THREADS)
+#define ROW_UNITS (DIM / PER_UNIT)
+#define V_LOADS (VALUES * ROW_UNITS / THREADS)
 
-// Rows 4 (id / 8) on; vector c holds the columns 4 (id % 8 + 8 c) on.
+// Rows of q, then of k; or v [VALUES][DIM / 4]; or one number of each invocation.
+shared vec4 stage[(ROWS + KEYS) * PITCH];
+shared vec4 p[ROWS * KEYS / 4];
+shared float keep[ROWS];
+shared uint key_token[KEYS];
+
+#define ID gl_LocalInvocationID.x
+#define FIRST_ROW (ID / 8 * 4)
+
+// Vector c of a row holds the columns 4 (ID % 8 + 8 c) on.
 vec4 acc[4][VECTORS];
+uvec2 q_row[Q_LOADS]; // the rows of q that this invocation stages
+uvec4 next[max(Q_LOADS + 1, V_LOADS)];
 
-// Copy `rows` rows, elements depth ... depth + width, into the stage as f32; 0 beyond dim and
-// beyond `valid` rows. offsets are read through the macro: tokens or units.
-#define STAGE_ROWS(base, offset_of, rows, valid, depth, width, pitch, target)                       \
-    for (uint u = gl_LocalInvocationID.x; u < (rows) * (width) / PER_UNIT; u += THREADS) {         \
-        uint r = u / ((width) / PER_UNIT), d = u % ((width) / PER_UNIT) * PER_UNIT;                \
-        uvec4 unit = uvec4(0);                                                                     \
-        if (r < (valid) && (depth) + d < G.dim)                                                    \
-            unit = (base).v[(offset_of) + ((depth) + d) / PER_UNIT];                               \
-        for (uint e = 0; e < PER_UNIT; e++)                                                        \
-            stage[(target) + r * (pitch) + d + e] = unpack4(unit, e / 4)[e % 4];                   \
-    }
-
-// Logits of the tile, into p.
-void logits(Units q, Units k, uint rows, uint keys)
+// The logits of keys 4 i ... 4 i + 3 of a row. Neighbouring rows start at different banks.
+uint p_place(uint row, uint i)
 {
-    uint id = gl_LocalInvocationID.x, r0 = id / 8 * 4, c0 = id % 8;
-    float s[4][4];
-    [[unroll]] for (uint r = 0; r < 4; r++)
-        [[unroll]] for (uint c = 0; c < 4; c++)
-            s[r][c] = 0.0;
-    for (uint depth = 0; depth < DIM; depth += DEPTH) {
+    return row * (KEYS / 4) + (i ^ row % (KEYS / 4));
+}
+
+// Keys 4 i + e lie at 8 e + i, so that invocations side by side read rows side by side.
+uint k_place(uint key)
+{
+    return ROWS + key % 4 * (KEYS / 4) + key / 4;
+}
+
+void put(uint target, uvec4 unit)
+{
+    [[unroll]] for (uint e = 0; e < UNIT_VECTORS; e++)
+        stage[target + e] = unpack4(unit, e);
+}
+
+// ---- Logits ------------------------------------------------------------------------------------
+
+void fetch_step(uvec2 k_row, uint depth)
+{
+    uint unit = depth / PER_UNIT + ID % STEP_UNITS;
+    [[unroll]] for (uint n = 0; n < Q_LOADS; n++)
+        next[n] = load_unit(q_row[n], unit);
+    if (ID / STEP_UNITS < KEYS)
+        next[Q_LOADS] = load_unit(k_row, unit);
+}
+
+void put_step()
+{
+    uint row = ID / STEP_UNITS, column = ID % STEP_UNITS * UNIT_VECTORS;
+    [[unroll]] for (uint n = 0; n < Q_LOADS; n++)
+        put((row + n * (THREADS / STEP_UNITS)) * PITCH + column, next[n]);
+    if (row < KEYS)
+        put(k_place(row) * PITCH + column, next[Q_LOADS]);
+}
+
+// Logits of the tile times log2 (e), into p. Keys have a bias each: 0, or -INF where there is none.
+void logits(uvec2 k_head, uint keys)
+{
+    vec4 s[4] = vec4[4](vec4(0), vec4(0), vec4(0), vec4(0));
+    uvec2 k_row = at(k_head, key_token[min(ID / STEP_UNITS, KEYS - 1)], a.k_token, 4);
+    fetch_step(k_row, 0);
+    for (uint depth = 0; depth < G.dim; depth += DEPTH) {
+        put_step();
         barrier();
-        STAGE_ROWS(q, q_offset[r], ROWS, rows, depth, DEPTH, STAGE_PITCH, 0)
-        STAGE_ROWS(k, key_token[r] * a.k_token, KEYS, keys, depth, DEPTH, STAGE_PITCH, K_STAGE)
-        barrier();
-        [[unroll]] for (uint d = 0; d < DEPTH; d++)
-            [[unroll]] for (uint r = 0; r < 4; r++)
-                [[unroll]] for (uint c = 0; c < 4; c++)
-                    s[r][c] = fma(stage[(r0 + r) * STAGE_PITCH + d],
-                                  stage[K_STAGE + (c0 + 8 * c) * STAGE_PITCH + d], s[r][c]);
-    }
-    [[unroll]] for (uint r = 0; r < 4; r++)
-        [[unroll]] for (uint c = 0; c < 4; c++) {
-            float bias = c0 + 8 * c < keys ? 0.0 : -INF;
-            p[r0 + r][c0 + 8 * c] = s[r][c] * G.scale + bias;
+        fetch_step(k_row, depth + DEPTH);
+        [[unroll]] for (uint d = 0; d < DEPTH / 4; d++) {
+            vec4 x[4];
+            [[unroll]] for (uint c = 0; c < 4; c++)
+                x[c] = stage[(ROWS + 8 * c + ID % 8) * PITCH + d];
+            [[unroll]] for (uint r = 0; r < 4; r++) {
+                vec4 y = stage[(FIRST_ROW + r) * PITCH + d];
+                [[unroll]] for (uint e = 0; e < 4; e++)
+                    s[r] = fma(vec4(y[e]), vec4(x[0][e], x[1][e], x[2][e], x[3][e]), s[r]);
+            }
         }
+        barrier();
+    }
+    bvec4 inside = lessThan(uvec4(ID % 8 * 4) + uvec4(0, 1, 2, 3), uvec4(keys));
+    vec4 bias = mix(vec4(-INF), vec4(0), inside);
+    [[unroll]] for (uint r = 0; r < 4; r++)
+        p[p_place(FIRST_ROW + r, ID % 8)] = fma(s[r], vec4(G.scale * LOG2_E), bias);
     barrier();
 }
 
-// One step of the running softmax: p becomes exp(logit - m). Two invocations look after each row, both
-// with the same m and l.
+// ---- Softmax -----------------------------------------------------------------------------------
+
+// One step of the running softmax: p becomes 2^(logit - m). The two invocations of a row have the
+// same m, and each the l of its half.
 void softmax_step(inout float m, inout float l)
 {
-    uint id = gl_LocalInvocationID.x, row = id / 2, first = id % 2 * (KEYS / 2);
-    float most = -INF;
-    for (uint c = 0; c < KEYS / 2; c++)
-        most = max(most, p[row][first + c]);
-    part_of_row[id] = most;
-    barrier();
-    most = max(m, max(part_of_row[id], part_of_row[id ^ 1]));
-    barrier();
-    float base = most == -INF ? 0.0 : most; // nothing to subtract from -INF
-    float sum = 0.0;
-    for (uint c = 0; c < KEYS / 2; c++) {
-        float e = exp(p[row][first + c] - base);
-        p[row][first + c] = e;
-        sum += e;
+    uint row = ID / 2;
+    vec4 x[KEYS / 8], most4 = vec4(-INF);
+    [[unroll]] for (uint i = 0; i < KEYS / 8; i++) {
+        x[i] = p[p_place(row, ID % 2 * (KEYS / 8) + i)];
+        most4 = max(most4, x[i]);
     }
-    float factor = exp(m - base);
-    part_of_row[id] = sum;
+    float most = max(max(most4.x, most4.y), max(most4.z, most4.w));
+    stage[ID].x = most;
+    barrier();
+    most = max(m, max(most, stage[ID ^ 1].x));
+    float base = most == -INF ? 0.0 : most; // nothing to subtract from -INF
+    float factor = exp2(m - base);
+    vec4 sum = vec4(0);
+    [[unroll]] for (uint i = 0; i < KEYS / 8; i++) {
+        x[i] = exp2(x[i] - base);
+        sum += x[i];
+        p[p_place(row, ID % 2 * (KEYS / 8) + i)] = x[i];
+    }
+    l = l * factor + (sum.x + sum.y) + (sum.z + sum.w);
+    m = most;
     keep[row] = factor;
     barrier();
-    l = l * factor + part_of_row[id & ~1u] + part_of_row[id | 1u];
-    m = most;
 }
 
-void add_values(Units v, uint keys)
+// ---- Out ---------------------------------------------------------------------------------------
+
+void fetch_values(uvec2 v_head, uint first, uint keys)
 {
-    uint id = gl_LocalInvocationID.x, r0 = id / 8 * 4, c0 = id % 8 * 4;
+    [[unroll]] for (uint n = 0; n < V_LOADS; n++) {
+        uint u = ID + n * THREADS, key = first + u / ROW_UNITS;
+        next[n] = key < keys ? load_unit(at(v_head, key_token[key], a.v_token, 4), u % ROW_UNITS)
+                             : uvec4(0);
+    }
+}
+
+void add_values(uvec2 v_head, uint keys)
+{
     [[unroll]] for (uint r = 0; r < 4; r++) {
-        float factor = keep[r0 + r];
+        float factor = keep[FIRST_ROW + r];
         [[unroll]] for (uint c = 0; c < VECTORS; c++)
             acc[r][c] *= factor;
     }
     for (uint first = 0; first < keys; first += VALUES) {
+        [[unroll]] for (uint n = 0; n < V_LOADS; n++)
+            put((ID + n * THREADS) * UNIT_VECTORS, next[n]);
         barrier();
-        STAGE_ROWS(v, key_token[first + r] * a.v_token, VALUES, keys - first, 0, DIM, DIM, 0)
+        fetch_values(v_head, first + VALUES, keys);
+        for (uint i = 0; i < VALUES; i += 4) {
+            vec4 w[4];
+            [[unroll]] for (uint r = 0; r < 4; r++)
+                w[r] = p[p_place(FIRST_ROW + r, (first + i) / 4)];
+            [[unroll]] for (uint e = 0; e < 4; e++)
+                [[unroll]] for (uint c = 0; c < VECTORS; c++) {
+                    vec4 x = stage[(i + e) * (DIM / 4) + ID % 8 + 8 * c];
+                    [[unroll]] for (uint r = 0; r < 4; r++)
+                        acc[r][c] = fma(vec4(w[r][e]), x, acc[r][c]);
+                }
+        }
         barrier();
-        for (uint i = 0; i < VALUES; i++)
-            [[unroll]] for (uint c = 0; c < VECTORS; c++) {
-                uint at_value = i * DIM + c0 + 32 * c;
-                vec4 x = vec4(stage[at_value], stage[at_value + 1], stage[at_value + 2],
-                              stage[at_value + 3]);
-                [[unroll]] for (uint r = 0; r < 4; r++)
-                    acc[r][c] = fma(vec4(p[r0 + r][first + i]), x, acc[r][c]);
-            }
     }
 }
 
-void add_block(Block b, Units q, uint rows, uvec2 k_head, uvec2 v_head, inout float m, inout float l)
+void add_block(Block b, uvec2 k_head, uvec2 v_head, inout float m, inout float l)
 {
-    Units k = Units(at(k_head, b.first, a.k_token, 4)), v = Units(at(v_head, b.first, a.v_token, 4));
-    uint id = gl_LocalInvocationID.x;
+    k_head = at(k_head, b.first, a.k_token, 4);
+    v_head = at(v_head, b.first, a.v_token, 4);
     for (uint first = 0; first < b.valid; first += KEYS) {
         uint keys = min(b.valid - first, KEYS);
+        if (ID < KEYS)
+            key_token[ID] = slot_token(b, min(first + ID, b.valid - 1));
         barrier();
-        if (id < KEYS)
-            key_token[id] = slot_token(b, min(first + id, b.size - 1));
-        logits(q, k, rows, keys);
+        logits(k_head, keys);
+        fetch_values(v_head, 0, keys);
         softmax_step(m, l);
-        barrier();
-        add_values(v, keys);
+        add_values(v_head, keys);
     }
 }
 
-// What a row is divided by at the end; 0 where it has no key, or lies beyond the valid text.
-void publish_sums(uint rows, float m, float l)
+// ---- Rows --------------------------------------------------------------------------------------
+
+// Log-sum-exp, and in keep what a row is divided by: 0 where it has no key or does not count.
+void finish(Work w, uint first, float m, float l)
 {
-    uint id = gl_LocalInvocationID.x;
+    uint slot = first + ID / 2;
+    stage[ID].x = l;
     barrier();
-    if (id % 2 == 0) {
-        keep[id / 2] = id / 2 < rows ? l : 0.0;
-        part_of_row[id / 2] = m + log(l);
+    if (ID % 2 == 0) {
+        l = slot < w.b.valid ? l + stage[ID + 1].x : 0.0;
+        keep[ID / 2] = l;
+        if (slot < w.b.size)
+            store_lse(w, slot, l != 0.0 ? m / LOG2_E + log(l) : -INF);
     }
     barrier();
 }
 
-void store(Block b, uint first, uint row, uint sample_index, uint head)
+void store(Work w, uint first)
 {
-    uint id = gl_LocalInvocationID.x, r0 = id / 8 * 4, c0 = id % 8;
-    uvec2 out_head = row_at(a.o, sample_index, a.out_batch, head, a.out_head, b.first, a.out_token);
     [[unroll]] for (uint r = 0; r < 4; r++) {
-        uint slot = first + r0 + r;
-        if (slot >= b.size)
+        if (first + FIRST_ROW + r >= w.b.size)
             continue;
-        uint token = slot_token(b, slot);
-        float l = keep[r0 + r];
-        uvec2 out_row = at(out_head, token, a.out_token, 4);
+        uvec2 row = out_row(w, first + FIRST_ROW + r);
+        float l = keep[FIRST_ROW + r];
         [[unroll]] for (uint c = 0; c < VECTORS; c++)
-            if (4 * (c0 + 8 * c) < G.dim)
-                store4(out_row, c0 + 8 * c, l != 0.0 ? acc[r][c] / l : vec4(0));
-        if (any2(a.lse) && c0 == 0)
-            Floats(at(a.lse, row, G.tokens, 2)).v[b.first + token] =
-                l != 0.0 ? part_of_row[r0 + r] : -INF;
+            if (4 * (ID % 8 + 8 * c) < G.dim)
+                store4(row, ID % 8 + 8 * c, l != 0.0 ? acc[r][c] / l : vec4(0));
     }
 }
 
 void main()
 {
-    uint id = gl_LocalInvocationID.x, item = workgroup() / (DRAFT_BLOCK / ROWS);
+    Work w = work_of(workgroup() / (DRAFT_BLOCK / ROWS));
     uint first = workgroup() % (DRAFT_BLOCK / ROWS) * ROWS;
-    uint row = item / G.blocks; // sample x heads + head
-    uint sample_index = row / G.heads, head = row % G.heads, kv_head = head / G.group;
-    uint block = get16(at(part(G.order), row, G.blocks, 1), item % G.blocks);
-    Block b = block_of(sample_index, block);
-    if (first >= b.size)
+    if (first >= w.b.size)
         return;
-    uint rows = b.valid > first ? min(b.valid - first, ROWS) : 0;
-    if (id < ROWS)
-        q_offset[id] = slot_token(b, min(first + id, b.size - 1)) * a.q_token;
     [[unroll]] for (uint r = 0; r < 4; r++)
         [[unroll]] for (uint c = 0; c < VECTORS; c++)
             acc[r][c] = vec4(0);
-    uvec2 k_head = row_at(a.k, sample_index, a.k_batch, kv_head, a.k_head, 0, 0);
-    uvec2 v_head = row_at(a.v, sample_index, a.v_batch, kv_head, a.v_head, 0, 0);
-    Units q = Units(row_at(a.q, sample_index, a.q_batch, head, a.q_head, b.first, a.q_token));
-    uint count = rows > 0 ? Words(at(part(G.counts), row, G.blocks, 2)).v[block] : 0;
-    uvec2 list = at(at(part(G.lists), row * G.blocks, G.blocks, 1), block, G.blocks, 1);
-    float m = -INF, l = 0.0; // of row id / 2
-    for (uint n = 0; n < count; n++) {
-        Block key_block = block_of(sample_index, get16(list, min(n, count - 1)));
-        add_block(key_block, q, rows, k_head, v_head, m, l);
+    [[unroll]] for (uint n = 0; n < Q_LOADS; n++) {
+        uint slot = first + ID / STEP_UNITS + n * (THREADS / STEP_UNITS);
+        q_row[n] = query_row(w, min(slot, w.b.size - 1));
     }
-    publish_sums(rows, m, l);
-    store(b, first, row, sample_index, head);
+    float m = -INF, l = 0.0; // of row ID / 2
+    for (uint n = 0; n < w.count && first < w.b.valid; n++)
+        add_block(key_block(w, n), w.k_head, w.v_head, m, l);
+    finish(w, first, m, l);
+    store(w, first);
 }

@@ -8,16 +8,16 @@
 //               stack, which the first cache holds); no shared memory
 //   step        STEP keys: logits, one step of the running softmax, weighted values
 //
-// Keys and values are read at addresses that are the same for all invocations: one load serves all lanes
-// and ROWS rows. Such a driver runs a few lanes at a time and each of them through to the end; the barrier
-// before each key block keeps all rows at the same keys, so that these come from the second cache.
-// ROWS is 2 for drivers that see that an address is the same for all lanes; older ones load for each
-// lane by itself, and want more rows behind each load; STEP keeps their code short.
+// Keys and values are read at addresses that are the same for all invocations: one load serves all
+// lanes and ROWS rows. Such a driver runs a few lanes at a time, each of them through to the end;
+// the barrier before each key block keeps all rows at the same keys, so that these come from the
+// second cache. ROWS is 2 for drivers that see that an address is the same for all lanes; older
+// ones load for each lane by itself, and want more rows behind each load; STEP keeps their code
+// short.
 //
 // Bound by multiply-adds and the loads that feed them: 4 x DIM flops for each pair.
 #extension GL_GOOGLE_include_directive : require
-#include "tile.glsl"
-#include "elements.glsl"
+#include "attend.glsl"
 
 #define INVOCATIONS (DRAFT_BLOCK / ROWS)
 #define VECTORS (DIM / 4)
@@ -40,9 +40,9 @@ vec4 load4(uvec2 row, uint i)
 #endif
 }
 
-// One step of the running softmax of row r: s, products of q and k, becomes exp(logit - m). Returns the
-// factor for what has been summed up before. (q itself stays as it is: such drivers would multiply it by
-// the scale again in every step.)
+// One step of the running softmax of row r: s, products of q and k, becomes exp(logit - m). Returns
+// the factor for what has been summed up before. (q itself stays as it is: such drivers would
+// multiply it by the scale again in every step.)
 float softmax_step(uint r, inout float s[STEP], float bias[STEP])
 {
     float most = m[r];
@@ -88,8 +88,8 @@ void add_keys(uvec2 k[STEP], uvec2 v[STEP], float bias[STEP])
     }
 }
 
-// All keys of one block, STEP at a time, walking the box token by token. Addresses stay inside the block
-// even where the last step has fewer keys.
+// All keys of one block, STEP at a time, walking the box token by token. Addresses stay inside the
+// block even where the last step has fewer keys.
 void add_block(Block b, uvec2 k_head, uvec2 v_head)
 {
     uvec2 k_first = at(k_head, b.first, a.k_token, 4), v_first = at(v_head, b.first, a.v_token, 4);
@@ -119,11 +119,10 @@ uint slot_of(uint r)
     return r * INVOCATIONS + gl_LocalInvocationID.x;
 }
 
-void load_queries(Block b, uint sample_index, uint head)
+void load_queries(Work w)
 {
-    uvec2 q_head = row_at(a.q, sample_index, a.q_batch, head, a.q_head, b.first, a.q_token);
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
-        uvec2 row = at(q_head, slot_token(b, min(slot_of(r), b.size - 1)), a.q_token, 4);
+        uvec2 row = query_row(w, min(slot_of(r), w.b.size - 1));
         [[unroll]] for (uint i = 0; i < VECTORS; i++) {
             q[r][i] = load4(row, i);
             acc[r][i] = vec4(0);
@@ -134,36 +133,25 @@ void load_queries(Block b, uint sample_index, uint head)
 }
 
 // Rows without a key, and text rows beyond the valid length, are 0 with lse = -INF.
-void store(Block b, uint sample_index, uint head)
+void store(Work w)
 {
-    uvec2 out_head = row_at(a.o, sample_index, a.out_batch, head, a.out_head, b.first, a.out_token);
-    uvec2 lse = at(a.lse, sample_index * G.heads + head, G.tokens, 2);
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
-        if (slot_of(r) >= b.size)
+        if (slot_of(r) >= w.b.size)
             continue;
-        uint token = slot_token(b, slot_of(r));
-        bool any = slot_of(r) < b.valid && l[r] != 0.0;
-        uvec2 row = at(out_head, token, a.out_token, 4);
+        bool any = slot_of(r) < w.b.valid && l[r] != 0.0;
+        uvec2 row = out_row(w, slot_of(r));
         [[unroll]] for (uint i = 0; i < VECTORS; i++)
             if (4 * i < G.dim)
                 store4(row, i, any ? acc[r][i] / l[r] : vec4(0));
-        if (any2(a.lse))
-            Floats(lse).v[b.first + token] = any ? m[r] + log(l[r]) : -INF;
+        store_lse(w, slot_of(r), any ? m[r] + log(l[r]) : -INF);
     }
 }
 
 void main()
 {
-    uint row = workgroup() / G.blocks; // sample x heads + head
-    uint sample_index = row / G.heads, head = row % G.heads, kv_head = head / G.group;
-    uint block = get16(at(part(G.order), row, G.blocks, 1), workgroup() % G.blocks);
-    Block b = block_of(sample_index, block);
-    load_queries(b, sample_index, head);
-    uvec2 k_head = row_at(a.k, sample_index, a.k_batch, kv_head, a.k_head, 0, 0);
-    uvec2 v_head = row_at(a.v, sample_index, a.v_batch, kv_head, a.v_head, 0, 0);
-    uint count = b.valid > 0 ? Words(at(part(G.counts), row, G.blocks, 2)).v[block] : 0;
-    uvec2 list = at(at(part(G.lists), row * G.blocks, G.blocks, 1), block, G.blocks, 1);
-    for (uint n = 0; n < count; n++)
-        add_block(block_of(sample_index, get16(list, min(n, count - 1))), k_head, v_head);
-    store(b, sample_index, head);
+    Work w = work_of(workgroup());
+    load_queries(w);
+    for (uint n = 0; n < w.count; n++)
+        add_block(key_block(w, n), w.k_head, w.v_head);
+    store(w);
 }

@@ -34,6 +34,12 @@ vec4 unpack4(uvec4 unit, uint i)
 #endif
 }
 
+// One unit of a row; 0 beyond dim.
+uvec4 load_unit(uvec2 row, uint unit)
+{
+    return unit * PER_UNIT < G.dim ? Units(row).v[unit] : uvec4(0);
+}
+
 // Round to nearest, ties to even; overflow to infinity; NaN stays NaN. (packHalf2x16 may truncate.)
 uint pack1(float x)
 {

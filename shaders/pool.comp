@@ -50,12 +50,12 @@ void main()
     uint tensor_heads = G.heads + 2 * G.kv_heads;
     Source s = source_of(row / tensor_heads, row % tensor_heads);
     Block b = block_of(0, G.prefix_blocks + block);
-    Units rows = Units(at(s.rows, b.first, s.token_stride, 4));
+    uvec2 first = at(s.rows, b.first, s.token_stride, 4);
     bool inside = 4 * lane < G.dim;
     vec4 sum = vec4(0);
     for (uint i = group; i < b.size && inside; i += GROUPS) {
-        uint offset = slot_token(b, i) * s.token_stride;
-        sum += unpack4(rows.v[offset + lane / UNIT_VECTORS], lane % UNIT_VECTORS);
+        Units row = Units(at(first, slot_token(b, i), s.token_stride, 4));
+        sum += unpack4(row.v[lane / UNIT_VECTORS], lane % UNIT_VECTORS);
     }
     sums[group][lane] = sum;
     barrier();

@@ -52,6 +52,7 @@ void main()
         barrier();
     }
     float full = float(G.tile_t * G.tile_h * G.tile_w);
+    uvec2 map = at(part(G.map), head * s, s, 2);
     for (uint c = 0; c < 4; c++) {
         uint j = first_column + c0 + c;
         if (j >= s)
@@ -60,7 +61,7 @@ void main()
         for (uint r = 0; r < 4; r++) {
             uint i = first_row + r0 + r;
             if (i < s)
-                Floats(at(at(part(G.map), head * s, s, 2), i, s, 2)).v[j] = fma(sum[r][c], G.scale, bias);
+                Floats(at(map, i, s, 2)).v[j] = fma(sum[r][c], G.scale, bias);
         }
     }
 }

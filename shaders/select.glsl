@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// What the passes of select share. Pairs are compared by the bits of p (a float that is not negative
-// orders like its bits); forced pairs stand above all others. The cut is the key of the smallest
-// pair that is kept, found one byte at a time: a histogram of the byte, the digit where the sum from
-// above reaches what is still wanted, and on to the next byte below that digit.
+// What the passes of select share. Pairs are compared by the bits of p (a float that is not
+// negative orders like its bits); forced pairs stand above all others. The cut is the key of the
+// smallest pair that is kept, found one byte at a time: a histogram of the byte, the digit where
+// the sum from above reaches what is still wanted, and on to the next byte below that digit.
 #include "tile.glsl"
 
 #define THREADS 128
@@ -35,7 +35,8 @@ uint key_of(Words row, uint i, uint j)
 // The bits of one row of the map.
 Words map_row(uint head, uint i)
 {
-    return Words(at(at(part(G.map), head * G.video_blocks, G.video_blocks, 2), i, G.video_blocks, 2));
+    uvec2 map = at(part(G.map), head * G.video_blocks, G.video_blocks, 2);
+    return Words(at(map, i, G.video_blocks, 2));
 }
 
 bool matches(uint key, Search s, uint pass)
@@ -109,7 +110,7 @@ void clear_digits()
     barrier();
 }
 
-// ---- State of a head's search, in the scratch part of the workspace ------------------------------
+// ---- State of a head's search, in the scratch part of the workspace ----------------------------
 
 #define PASSES 4
 #define STATE_WORDS 4 /* prefix, wanted, all_kept, unused: one for each pass */

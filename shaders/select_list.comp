@@ -90,21 +90,59 @@ struct Run {
     uint first, last;
 };
 
-// Appends what is kept of the run to the list at `n`; ties: of how many equal to the cut so far.
-uint write_run(uint head, uint i, Run run, Search s, uint ties, uvec2 list, uint n, bool dry)
+// Writes consecutive entries of a list, whole words where both halves are at hand: only the first
+// and the last entry may share a word with another invocation.
+struct Writer {
+    uvec2 list;
+    uint next, low;
+    bool pending; // low holds the entry before next
+};
+
+void write(inout Writer w, uint value)
+{
+    bool high = high_half(w.list, w.next);
+    if (high && w.pending)
+        put_pair(w.list, w.next, w.low, value);
+    else if (high)
+        put16(w.list, w.next, value);
+    else
+        w.low = value;
+    w.pending = !high;
+    w.next++;
+}
+
+void finish(Writer w)
+{
+    if (w.pending)
+        put16(w.list, w.next - 1, w.low);
+}
+
+bool keeps(uint key, Search s, inout uint ties)
+{
+    bool tie = key == s.prefix && key != FORCED;
+    bool keep = s.all_kept || key == FORCED || key > s.prefix || (tie && ties < s.wanted);
+    ties += tie ? 1 : 0;
+    return keep;
+}
+
+// ties: how many in the row before the run equal the cut.
+uint count_run(uint head, uint i, Run run, Search s, uint ties)
 {
     Words row = map_row(head, i);
     uint kept = 0;
-    for (uint j = run.first; j < run.last; j++) {
-        uint key = key_of(row, i, j);
-        bool tie = key == s.prefix && key != FORCED;
-        bool keep = s.all_kept || key == FORCED || key > s.prefix || (tie && ties < s.wanted);
-        ties += tie ? 1 : 0;
-        if (keep && !dry)
-            put16(list, n + kept, G.prefix_blocks + j);
-        kept += keep ? 1 : 0;
-    }
+    for (uint j = run.first; j < run.last; j++)
+        kept += keeps(key_of(row, i, j), s, ties) ? 1 : 0;
     return kept;
+}
+
+void write_run(uint head, uint i, Run run, Search s, uint ties, uvec2 list, uint n)
+{
+    Words row = map_row(head, i);
+    Writer w = Writer(list, n, 0, false);
+    for (uint j = run.first; j < run.last; j++)
+        if (keeps(key_of(row, i, j), s, ties))
+            write(w, G.prefix_blocks + j);
+    finish(w);
 }
 
 uint count_ties(uint head, uint i, Run run, uint cut)
@@ -131,23 +169,23 @@ void main()
     uint head = workgroup() / G.blocks, block = workgroup() % G.blocks;
     uint id = gl_LocalInvocationID.x, i = block - G.prefix_blocks;
     uvec2 list = at(at(part(G.lists), head * G.blocks, G.blocks, 1), block, G.blocks, 1);
-    uint kept = G.video_blocks;
+    uint kept = G.video_blocks, each = (G.video_blocks + THREADS - 1) / THREADS;
+    Run run = Run(min(id * each, G.video_blocks), min((id + 1) * each, G.video_blocks));
     if (i < G.video_blocks) {
         Search s;
         if (a.step == 0)
             s = head_cut(head, i);
         else
             s = row_cut(head, i);
-        uint each = (G.video_blocks + THREADS - 1) / THREADS;
-        Run run = Run(min(id * each, G.video_blocks), min((id + 1) * each, G.video_blocks));
         uint ties = sum_before(count_ties(head, i, run, s.prefix));
-        uint mine = write_run(head, i, run, s, ties, list, 0, true);
-        uint before = sum_before(mine);
+        uint before = sum_before(count_run(head, i, run, s, ties));
         kept = scan[THREADS - 1];
-        write_run(head, i, run, s, ties, list, G.prefix_blocks + before, false);
+        write_run(head, i, run, s, ties, list, G.prefix_blocks + before);
     } else {
-        for (uint j = id; j < G.video_blocks; j += THREADS)
-            put16(list, G.prefix_blocks + j, G.prefix_blocks + j);
+        Writer w = Writer(list, G.prefix_blocks + run.first, 0, false);
+        for (uint j = run.first; j < run.last; j++)
+            write(w, G.prefix_blocks + j);
+        finish(w);
     }
     uint count = write_text(list, kept);
     if (id == 0)

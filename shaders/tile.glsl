@@ -133,6 +133,12 @@ uint get16(uvec2 array, uint i)
     return (i & 1u) != 0 ? word >> 16 : word & 0xffffu;
 }
 
+// True where entry i lies in the high half of its word.
+bool high_half(uvec2 array, uint i)
+{
+    return ((i ^ array.x >> 1) & 1u) != 0;
+}
+
 // Another workgroup may own the other half of the word.
 void put16(uvec2 array, uint i, uint value)
 {
@@ -141,4 +147,11 @@ void put16(uvec2 array, uint i, uint value)
     Words words = Words(uvec2(array.x & ~3u, array.y));
     atomicAnd(words.v[i >> 1], ~(0xffffu << shift));
     atomicOr(words.v[i >> 1], value << shift);
+}
+
+// Entries i - 1 and i, of which i lies in the high half.
+void put_pair(uvec2 array, uint i, uint low, uint high)
+{
+    i += array.x >> 1 & 1u;
+    Words(uvec2(array.x & ~3u, array.y)).v[i >> 1] = low | high << 16;
 }
