@@ -87,7 +87,6 @@ static bool fits_device(const struct vk_physical *physical, const uint8_t *data,
            memcmp(header.pipelineCacheUUID, physical->cache_uuid, VK_UUID_SIZE) == 0;
 }
 
-/* *data: NULL where there is no file or it is of no use. */
 /* Is that the file's size? Asked before memory is taken on the word of its header. */
 static bool holds(FILE *file, uint64_t size)
 {
@@ -95,6 +94,7 @@ static bool holds(FILE *file, uint64_t size)
     return fstat(fileno(file), &status) == 0 && (uint64_t)status.st_size == size;
 }
 
+/* *data: NULL where there is no file or it is of no use. */
 static draft_status read_file(struct vk_device *vk, FILE *file, uint8_t **data, size_t *size)
 {
     struct file_header header;

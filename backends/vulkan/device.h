@@ -178,6 +178,7 @@ draft_status draft_vk_cache_pipeline(struct vk_device *vk, struct vk_cache *cach
 /* Measured speed of one pass, in units of vk_pass.work for each second. */
 struct vk_meter {
     _Atomic float rate;
+    atomic_bool known; /* measured; a guess before */
 };
 
 enum { VK_SLOTS = 8 }; /* submissions under way, and runs being recorded, at most */
@@ -232,7 +233,8 @@ struct vk_step {
     double work; /* of one group */
     struct vk_meter meter;
 };
-float draft_vk_first_rate(const struct vk_physical *physical);
+/* Knows nothing yet. */
+void draft_vk_meter_init(const struct vk_queue *queue, struct vk_meter *out);
 /* After all that was recorded or submitted before; cut into submissions where it takes long. */
 draft_status draft_vk_run_step(struct vk_queue *queue, struct vk_run *run, VkPipelineLayout layout,
                                struct vk_step *step, const struct draft_args *args);

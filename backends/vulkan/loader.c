@@ -70,8 +70,10 @@ static draft_status create_instance(const struct draft_log *log, struct vk_insta
     if (result == VK_SUCCESS)
         return DRAFT_OK;
     instance->handle = NULL;
-    draft_log(log, DRAFT_LOG_INFO, "vulkan: no driver: vkCreateInstance gave %d", (int)result);
-    return result == VK_ERROR_OUT_OF_HOST_MEMORY ? DRAFT_ERROR_MEMORY : DRAFT_ERROR_NO_DEVICE;
+    bool memory = result == VK_ERROR_OUT_OF_HOST_MEMORY;
+    draft_log(log, memory ? DRAFT_LOG_ERROR : DRAFT_LOG_INFO,
+              "vulkan: no driver: vkCreateInstance gave %d", (int)result);
+    return memory ? DRAFT_ERROR_MEMORY : DRAFT_ERROR_NO_DEVICE;
 }
 
 draft_status draft_vk_instance_open(const struct draft_log *log, struct vk_instance *out)

@@ -14,12 +14,15 @@
  * sparse runs of a plan are followed by dense lists, it may be ten times as long once. */
 static const double target = 0.1;
 
+/* Of the first submission of a pass that was never measured: the guess may be far off. */
+static const double first_target = 0.02;
+
 /* ---- Speed ----------------------------------------------------------------------------------- */
 
-/* Before anything is known: slower than any device of its kind in use. */
-float draft_vk_first_rate(const struct vk_physical *physical)
+/* Before anything is known: slower than most devices of its kind in use. */
+static float first_rate(VkPhysicalDeviceType type)
 {
-    switch (physical->type) {
+    switch (type) {
     case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
         return 1e12f;
     case VK_PHYSICAL_DEVICE_TYPE_CPU:
@@ -36,9 +39,8 @@ static void learn(struct vk_queue *queue, struct vk_slot *slot)
     struct vk_device *vk = queue->vk;
     struct vk_meter *meter = slot->meter;
     slot->meter = NULL;
-    if (!queue->queries || !slot->pending)
+    if (!queue->queries)
         return;
-    slot->pending = false;
     uint64_t ticks[2], mask = vk->physical.tick_mask;
     if (vk->api.vkGetQueryPoolResults(vk->handle, queue->queries, slot->query, 2, sizeof ticks,
                                       ticks, sizeof *ticks, VK_QUERY_RESULT_64_BIT) != VK_SUCCESS)
@@ -47,12 +49,40 @@ static void learn(struct vk_queue *queue, struct vk_slot *slot)
     uint64_t taken = (ticks[1] - ticks[0]) & mask, since = (ticks[1] - queue->last_tick) & mask;
     queue->last_tick = ticks[1];
     double seconds = (double)(taken < since ? taken : since) * vk->physical.tick;
-    if (!meter || !(seconds > 0))
+    if (!meter)
         return;
-    /* Fast to become careful, slow to become bold: one sparse row says little about the next. */
-    double rate = slot->rate * slot->seconds / seconds;
-    double most = 2.0 * atomic_load_explicit(&meter->rate, memory_order_relaxed);
-    atomic_store_explicit(&meter->rate, (float)(rate < most ? rate : most), memory_order_relaxed);
+    if (seconds > 0) {
+        /* Fast to become careful, slow to become bold: a sparse row says little about the next. */
+        double rate = slot->rate * slot->seconds / seconds;
+        double step = atomic_load_explicit(&meter->known, memory_order_relaxed) ? 2 : 16;
+        double most = step * atomic_load_explicit(&meter->rate, memory_order_relaxed);
+        atomic_store_explicit(&meter->rate, (float)(rate < most ? rate : most),
+                              memory_order_relaxed);
+    }
+    atomic_store_explicit(&meter->known, true, memory_order_relaxed);
+}
+
+/* Learn from all that was done when the timeline had reached `done`. With the mutex held. */
+static void learn_all(struct vk_queue *queue, uint64_t done)
+{
+    for (;;) {
+        struct vk_slot *first = NULL;
+        for (int i = 0; i < VK_SLOTS; i++) {
+            struct vk_slot *slot = &queue->slots[i];
+            if (slot->pending && slot->value <= done && (!first || slot->value < first->value))
+                first = slot;
+        }
+        if (!first)
+            return;
+        first->pending = false;
+        learn(queue, first);
+    }
+}
+
+void draft_vk_meter_init(const struct vk_queue *queue, struct vk_meter *out)
+{
+    atomic_init(&out->rate, first_rate(queue->vk->physical.type));
+    atomic_init(&out->known, !queue->queries); /* will not be, so there is no use in waiting */
 }
 
 void draft_vk_queue_forget(struct vk_queue *queue, const void *first, const void *end)
@@ -118,7 +148,7 @@ static draft_status take_slot(struct vk_queue *queue, struct vk_slot **out)
         slot = oldest_slot(queue); /* another thread may have taken it meanwhile */
     }
     if (!status) {
-        learn(queue, slot);
+        learn_all(queue, done);
         slot->taken = true;
         *out = slot;
     }
@@ -271,8 +301,9 @@ draft_status draft_vk_run_end(struct vk_queue *queue, struct vk_run *run, bool o
         status = submit(queue, run);
     } else if (run->slot) {
         release_slot(queue, run->slot);
-        (void)draft_vk_queue_wait(queue); /* parts that are under way use the caller's memory */
     }
+    if (!ok || status)
+        (void)draft_vk_queue_wait(queue); /* parts that are under way use the caller's memory */
     release_run(queue, run);
     return status;
 }
@@ -290,13 +321,13 @@ void draft_vk_run_copy(struct vk_queue *queue, struct vk_run *run, VkBuffer to, 
  * than `least`: the time of a few groups says nothing about the rate of a device that does many at
  * once, and one at a time would leave most of it idle for good. */
 static uint32_t groups_now(const struct vk_run *run, uint32_t left, uint32_t least, uint32_t most,
-                           double seconds)
+                           double seconds, double limit)
 {
-    if (run->seconds + left * seconds <= target)
+    if (run->seconds + left * seconds <= limit)
         return left < most ? left : most;
-    if (run->seconds > target / 2)
+    if (run->seconds > limit / 2)
         return 0;
-    double fit = (target - run->seconds) / seconds;
+    double fit = (limit - run->seconds) / seconds;
     if (fit < least) {
         if (run->seconds > 0)
             return 0;
@@ -304,6 +335,16 @@ static uint32_t groups_now(const struct vk_run *run, uint32_t left, uint32_t lea
     }
     left = fit < left ? (uint32_t)fit : left;
     return left < most ? left : most;
+}
+
+/* Submit, and go on in another slot. Where the speed of the pass is a guess, the first part tells
+ * it: to wait for that is better than to cut the rest by guessing. */
+static draft_status cut(struct vk_queue *queue, struct vk_run *run, const struct vk_meter *meter)
+{
+    draft_status status = submit(queue, run);
+    if (!status && !atomic_load_explicit(&meter->known, memory_order_relaxed))
+        status = draft_vk_queue_wait(queue);
+    return status ? status : new_slot(queue, run);
 }
 
 static void dispatch(struct vk_queue *queue, struct vk_run *run, VkPipelineLayout layout,
@@ -321,18 +362,18 @@ draft_status draft_vk_run_step(struct vk_queue *queue, struct vk_run *run, VkPip
 {
     struct draft_args part = *args;
     part.step = step->step;
+    uint32_t least = queue->vk->physical.caps.cpu ? 64 : 16; /* enough to keep the device busy */
     barrier(queue, run, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
             VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
     for (part.first = 0; part.first < step->groups;) {
         float rate = atomic_load_explicit(&step->meter.rate, memory_order_relaxed);
+        bool known = atomic_load_explicit(&step->meter.known, memory_order_relaxed);
         double seconds = step->work / rate;
         uint32_t groups =
-            groups_now(run, step->groups - part.first, queue->vk->physical.caps.cpu ? 64 : 16,
-                       queue->vk->physical.max_groups, seconds);
+            groups_now(run, step->groups - part.first, least, queue->vk->physical.max_groups,
+                       seconds, known ? target : first_target);
         if (groups == 0) { /* parts of one pass need no barrier between them */
-            draft_status status = submit(queue, run);
-            if (!status)
-                status = new_slot(queue, run);
+            draft_status status = cut(queue, run, &step->meter);
             if (status)
                 return status;
             continue;

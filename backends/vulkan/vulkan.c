@@ -80,8 +80,10 @@ static draft_status open_device(draft_context *context, const struct draft_conte
     if (!vulkan)
         return DRAFT_ERROR_MEMORY;
     draft_status status = draft_vk_instance_open(log, &vulkan->instance);
-    if (status)
+    if (status) {
+        draft_log(log, DRAFT_LOG_ERROR, "vulkan: the driver is gone");
         goto no_instance;
+    }
     status = open_physical(log, vulkan, params->device);
     if (status)
         goto no_device;
@@ -172,7 +174,7 @@ static draft_status make_step(const struct draft_plan *plan, draft_stage stage,
     out->step = pass->step;
     out->groups = (uint32_t)groups;
     out->work = pass->work(&plan->geometry);
-    atomic_init(&out->meter.rate, draft_vk_first_rate(&vulkan->device.physical));
+    draft_vk_meter_init(&vulkan->queue, &out->meter);
     return draft_vk_cache_pipeline(&vulkan->device, &vulkan->cache, &pass->shader, &out->pipeline);
 }
 
@@ -259,7 +261,7 @@ static draft_status end(draft_context *context, void *queue, bool ok)
 static draft_status wait_for_work(draft_context *context)
 {
     struct vk_context *vulkan = context->state;
-    return draft_vk_queue_wait(&vulkan->queue);
+    return draft_vk_queue_wait(&vulkan->queue) ? DRAFT_ERROR_DEVICE : DRAFT_OK;
 }
 
 const struct draft_backend draft_backend_vulkan = {
