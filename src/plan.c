@@ -139,15 +139,15 @@ static draft_status prepare(struct draft_plan *plan, const struct draft_plan_par
     draft_status status = draft_shape_geometry(log, params, &plan->geometry);
     if (status)
         return status;
+    /* Once before the backend chooses, so that it sees the sizes, and again for its scratch. */
+    status = draft_shape_layout(log, 0, &plan->geometry, &plan->layout);
+    if (status)
+        return status;
     uint32_t *budget = draft_calloc(plan->geometry.heads, sizeof *budget);
     DRAFT_REQUIRE(log, DRAFT_ERROR_MEMORY, budget, "out of host memory for %u heads",
                   plan->geometry.heads);
     plan->budget = budget;
     draft_shape_budgets(&plan->geometry, params, budget);
-    /* Before the backend chooses, so that it sees the sizes; after, for its scratch. */
-    status = draft_shape_layout(log, 0, &plan->geometry, &plan->layout);
-    if (status)
-        return status;
     plan->kernel_mask = getenv("DRAFT_KERNEL");
     status = context->backend->plan(plan);
     plan->kernel_mask = NULL;

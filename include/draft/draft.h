@@ -201,8 +201,9 @@ struct draft_plan_params {
     double sparsity;             /* share of video block pairs left out, 0 <= sparsity < 1; 0 is
                                     dense attention. A double: 0.9f moves the budget by one     */
     const double *head_sparsity; /* NULL, or one for each head, in place of sparsity            */
-    double mass;                 /* DRAFT_RULE_MASS only: 0 < mass <= 1; 0: 0.9                 */
-    uint32_t force;              /* bits of draft_force                                         */
+    double mass;                 /* DRAFT_RULE_MASS only, in place of sparsity: 0 < mass <= 1;
+                                    0: 0.9                                                      */
+    uint32_t force;              /* bits of draft_force; none with DRAFT_RULE_PAPER              */
     float scale;                 /* of the logits; 0: 1 / sqrt(dim)                             */
 };
 
