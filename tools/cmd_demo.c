@@ -31,7 +31,7 @@ struct request {
     uint32_t model, grid[3], frames, prefix, suffix, heads, dim, type, regime, head;
     uint64_t seed;
     double sparsity;
-    bool grid_given, prefix_given, suffix_given, json;
+    bool grid_given, prefix_given, suffix_given, head_given, json;
     const char *folder;
     struct program_device device;
 };
@@ -176,7 +176,7 @@ static draft_status run_methods(struct demo *d, draft_context *context, void *de
     return status;
 }
 
-/* ---- Dense against double --------------------------------------------------------------------- */
+/* ---- Dense against double ------------------------------------------------------------------ */
 
 enum { SPOT_ROWS = 4 }; /* of each head */
 
@@ -281,19 +281,57 @@ static void print_table(const struct demo *d, double sparsity, double noise)
         "mass on the kept keys.\n");
 }
 
+static void measure_heads(struct demo *d)
+{
+    enum { QUERIES = 32 }; /* of each head */
+    d->measured = d->shape.heads < DEMO_MEASURED ? d->shape.heads : DEMO_MEASURED;
+    struct program_progress *progress = program_progress_begin("statistics", d->measured);
+    for (uint32_t h = 0; h < d->measured; h++) {
+        generate_measure(d->generate, h, QUERIES, &d->statistics[h]);
+        program_progress_set(progress, h + 1, NULL);
+    }
+    program_progress_end(progress);
+}
+
+static double statistic(const struct demo *d, uint32_t head, const struct generate_published *p)
+{
+    double value;
+    memcpy(&value, (const char *)&d->statistics[head] + p->offset, sizeof value);
+    return value;
+}
+
 /* The generator's statistics beside what is published for real models. */
 static void print_statistics(const struct demo *d)
 {
-    struct program_table *table = program_table_create("statistic\t>this head\tpublished");
-    struct generate_statistics statistics;
-    generate_measure(d->generate, d->head, 48, &statistics);
+    struct program_table *table = program_table_create(
+        "made-up layer\t>mean of heads\t>least\t>most\tpublished for real ones");
     for (const struct generate_published *p = generate_published; p->name; p++) {
-        double value;
-        memcpy(&value, (const char *)&statistics + p->offset, sizeof value);
-        program_table_add(table, "%s\t%.3g\t%s", p->name, value, p->range);
+        double sum = 0, least = INFINITY, most = 0;
+        for (uint32_t h = 0; h < d->measured; h++) {
+            double value = statistic(d, h, p);
+            sum += value;
+            least = fmin(least, value);
+            most = fmax(most, value);
+        }
+        program_table_add(table, "%s\t%.3g\t%.3g\t%.3g\t%s", p->name, sum / d->measured, least,
+                          most, p->range);
     }
-    printf("\nhead %u (%s):\n", d->head, generate_kind_names[generate_kind(d->head)]);
+    putchar('\n');
     program_table_print(table);
+}
+
+static cJSON *statistics_json(const struct demo *d)
+{
+    cJSON *array = cJSON_CreateArray();
+    for (uint32_t h = 0; h < d->measured; h++) {
+        cJSON *json = cJSON_CreateObject();
+        cJSON_AddNumberToObject(json, "head", h);
+        cJSON_AddStringToObject(json, "kind", generate_kind_names[generate_kind(h)]);
+        for (const struct generate_published *p = generate_published; p->name; p++)
+            cJSON_AddNumberToObject(json, p->name, statistic(d, h, p));
+        cJSON_AddItemToArray(array, json);
+    }
+    return array;
 }
 
 static cJSON *method_json(const struct demo_method *m, int dense)
@@ -331,10 +369,11 @@ static int print_json(const struct demo *d, const struct draft_device_info *devi
     cJSON *methods = cJSON_AddArrayToObject(json, "methods");
     for (int i = 0; i < DEMO_METHODS; i++)
         cJSON_AddItemToArray(methods, method_json(&d->methods[i], i == DEMO_DENSE));
+    cJSON_AddItemToObject(json, "statistics", statistics_json(d));
     return program_json_print(json);
 }
 
-/* ---- The command ------------------------------------------------------------------------------ */
+/* ---- The command --------------------------------------------------------------------------- */
 
 static void free_demo(struct demo *d)
 {
@@ -349,9 +388,10 @@ static void free_demo(struct demo *d)
     generate_destroy(d->generate);
 }
 
-static int report(const struct request *r, const struct demo *d,
-                  const struct draft_device_info *device, double noise)
+static int report(const struct request *r, struct demo *d, const struct draft_device_info *device,
+                  double noise)
 {
+    measure_heads(d);
     if (!demo_draw(d, r->folder))
         return PROGRAM_USAGE;
     if (r->json)
@@ -401,6 +441,10 @@ static int run_demo(const struct request *r)
         program_error("the shape is larger than memory can be");
         return PROGRAM_USAGE;
     }
+    if (r->head_given && r->head >= d.shape.heads) {
+        program_error("--head %u: there are heads 0 to %u", r->head, d.shape.heads - 1);
+        return PROGRAM_USAGE;
+    }
     d.head = r->head < d.shape.heads ? r->head : 0;
     draft_context *context = NULL;
     draft_status status = program_open(&r->device, &context);
@@ -442,7 +486,7 @@ int draft_cmd_demo(int argc, char **argv)
         {"regime", 0, PROGRAM_CHOICE, &r.regime, "NAME", "what the layer is like (default mixed)",
          generate_regime_names, NULL},
         {"head", 0, PROGRAM_COUNT, &r.head, "N", "the head that the pictures show (default 2)",
-         NULL, NULL},
+         NULL, &r.head_given},
         {"seed", 0, PROGRAM_SEED, &r.seed, "N", "default 1", NULL, NULL},
         {"output", 'o', PROGRAM_TEXT, &r.folder, "FOLDER", "of the pictures (default demo)", NULL,
          NULL},

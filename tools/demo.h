@@ -9,6 +9,7 @@
 #include "program.h"
 
 enum { DEMO_DENSE, DEMO_PAPER, DEMO_DEFAULT, DEMO_ROW, DEMO_METHODS };
+enum { DEMO_MEASURED = 6 }; /* heads whose statistics are taken at most: one of each kind */
 
 /* One way to attend, and how it went. */
 struct demo_method {
@@ -19,7 +20,7 @@ struct demo_method {
     struct draft_density density;
     struct job_fidelity fidelity;
     const char *kernel; /* of attend */
-    /* Of the head that the pictures show: the map f32 [S, S] and the counts and lists of its rows. */
+    /* Of the head that the pictures show: map f32 [S, S], counts and lists of its rows. */
     float *map;
     uint32_t *counts;
     uint16_t *lists;
@@ -36,6 +37,8 @@ struct demo {
     struct job_sizes sizes;
     unsigned char *q, *k, *v; /* [tokens, heads, dim] of the type */
     struct demo_method methods[DEMO_METHODS];
+    struct generate_statistics statistics[DEMO_MEASURED]; /* of the first heads */
+    uint32_t measured;
 };
 
 /* Draw all pictures into the folder, which exists. False on failure, with a message. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The pictures of `draft demo`: the draft map of a head, the blocks that are kept, and what one query
- * attends to, in full and as kept. */
+ * The pictures of `draft demo`: the draft map of a head, the blocks that are kept, and what one
+ * query attends to, in full and as kept. */
 #include "demo.h"
 
 #include <math.h>
@@ -60,7 +60,7 @@ static uint64_t token_of(const struct draft_shape *s, uint32_t frame, uint32_t r
     return s->prefix + ((uint64_t)frame * s->height + row) * s->width + column;
 }
 
-/* Softmax weights of one query of the shown head, in double, from the numbers that the library got. */
+/* Softmax weights of one query of the shown head, in double, from the library's own input. */
 static void attend_one(const struct demo *d, uint64_t token, float *weights)
 {
     size_t size = job_type_size(d->type);

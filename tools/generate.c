@@ -97,7 +97,8 @@ struct generate {
 
 /* ---- Rotary positions --------------------------------------------------------------------- */
 
-/* Wan's split, 44/42/42 of 128: a third of the pairs for height and for width, the rest for time. */
+/* Wan's split, 44/42/42 of 128: a third of the pairs for height, as many for width, the rest for
+ * time. */
 static void make_rotary(struct generate *g)
 {
     struct rotary *r = &g->rotary;
