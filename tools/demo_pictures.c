@@ -249,8 +249,9 @@ static void describe_map(const struct demo *d, char *text, size_t size)
 
 static void describe_kept(const struct demo_method *m, char *text, size_t size)
 {
-    snprintf(text, size, "tile %ux%ux%u, %.1f %% of the pairs, error %.3f", m->layout.tile.t,
-             m->layout.tile.h, m->layout.tile.w, 100 * m->density.video, m->fidelity.relative);
+    snprintf(text, size, "tile %ux%ux%u, %.1f %% of the pairs, error over all heads %.3f",
+             m->layout.tile.t, m->layout.tile.h, m->layout.tile.w, 100 * m->density.video,
+             m->fidelity.relative);
 }
 
 static bool draw_map_picture(const struct demo *d, const char *folder)
