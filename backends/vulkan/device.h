@@ -92,8 +92,8 @@ struct vk_instance {
     struct vk_api api;
 };
 
-/* Open the loader and make an instance. NO_DEVICE, with a line at INFO, where there is no loader, no
- * driver or one that is too old. */
+/* Open the loader and make an instance. NO_DEVICE, with a line at INFO, where there is no loader or
+ * no driver, or one that is too old. */
 draft_status draft_vk_instance_open(const struct draft_log *log, struct vk_instance *out);
 void draft_vk_instance_close(struct vk_instance *instance);
 
@@ -183,7 +183,8 @@ struct vk_meter {
 
 enum { VK_SLOTS = 8 }; /* submissions under way, and runs being recorded, at most */
 
-/* A command buffer. Taken while a run records into it, then under way until its value is reached. */
+/* A command buffer. Taken while a run records into it, then under way until its value is
+ * reached. */
 struct vk_slot {
     VkCommandPool pool;
     VkCommandBuffer commands;

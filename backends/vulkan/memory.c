@@ -26,8 +26,8 @@ enum {
 
 /* ---- Types of memory ------------------------------------------------------------------------- */
 
-/* The first type that has all of `flags`, in a heap of at least `heap` bytes; -1: none. Drivers list
- * faster types first. */
+/* The first type that has all of `flags`, in a heap of at least `heap` bytes; -1: none. Drivers
+ * list faster types first. */
 static int find_type(const VkPhysicalDeviceMemoryProperties *memory, uint32_t types,
                      VkMemoryPropertyFlags flags, uint64_t heap)
 {
@@ -239,8 +239,8 @@ void draft_vk_memory_close(struct vk_device *vk, struct vk_memory *memory)
 
 /* ---- Copies ---------------------------------------------------------------------------------- */
 
-/* The allocation that holds all of the range, or NULL. It stays valid: the caller of a copy must not
- * free what is being copied. */
+/* The allocation that holds all of the range, or NULL. It stays valid: the caller of a copy must
+ * not free what is being copied. */
 static const struct vk_allocation *find(struct vk_memory *memory, uint64_t address, uint64_t size)
 {
     pthread_mutex_lock(&memory->mutex);
