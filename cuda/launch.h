@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the host side of this backend and its kernels agree on, beyond src/kernel_abi.h: blocks of
+ * threads, the work of each, scratch memory. Read by C11 and CUDA C++. */
+#ifndef DRAFT_CUDA_LAUNCH_H
+#define DRAFT_CUDA_LAUNCH_H
+
+#define CUDA_POOL_THREADS 128 /* a thread block: one block of one head of one tensor */
+
+#define CUDA_SCORE_THREADS   128 /* a thread block: ROWS x COLUMNS of one head's map */
+#define CUDA_SCORE_ROWS      64
+#define CUDA_SCORE_COLUMNS   128
+#define CUDA_SOFTMAX_THREADS 128 /* a thread block: one row */
+
+#define CUDA_SELECT_THREADS 128
+#define CUDA_SELECT_ROWS    4   /* select_head: rows of a head for each thread block            */
+#define CUDA_SELECT_PASSES  4   /* bytes of a key, each a histogram                              */
+#define CUDA_SELECT_DIGITS  256 /* values of a byte                                              */
+#define CUDA_SELECT_STATE   4   /* u32 of the search's state after each pass                     */
+
+#define CUDA_ATTEND_THREADS 128 /* a thread block: one query block of one head */
+
+#endif

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+//
+// What the stages share: addresses in the workspace and in tensors, and blocks of tokens.
+#pragma once
+#include <ptx.cuh>
+
+typedef Global<const draft_geometry> Geometry;
+
+#define INFINITE float_of(0x7f800000u)
+
+DEVICE Geometry geometry_of(const draft_args &a)
+{
+    return global<const draft_geometry>(a.geometry);
+}
+
+// The number behind the geometry that belongs to a head: see kernel_abi.h.
+DEVICE u32 budget_of(const draft_args &a, u32 head)
+{
+    return global<const u32>(a.geometry + sizeof(draft_geometry))[head];
+}
+
+// Row `row` of an array in the workspace, rows of `length` elements of type T. In 64 bits.
+template <class T> DEVICE Global<T> rows_at(const draft_args &a, addr offset, addr row, u32 length)
+{
+    return global<T>(a.workspace + offset + row * length * sizeof(T));
+}
+
+// Token 0 of one sample and head of a tensor. Strides in units.
+DEVICE addr head_at(addr tensor, u32 sample, u32 batch_stride, u32 head, u32 head_stride)
+{
+    return tensor + ((addr)sample * batch_stride + (addr)head * head_stride) * DRAFT_UNIT;
+}
+
+constexpr u32 div_up(u32 x, u32 y)
+{
+    return (x + y - 1) / y;
+}
+
+DEVICE u32 least(u32 x, u32 y)
+{
+    return x < y ? x : y;
+}
+
+// The tokens of a block: a box of the grid, counted from `first`, w fastest. Text is one row.
+// Slots are numbered within the part of the tile that lies inside the grid.
+struct Block {
+    u32 first;                 // token of the sample
+    u32 frames, height, width; // extents inside the grid
+    u32 size;                  // frames x height x width
+    u32 valid;                 // slots whose tokens count: the first ones
+};
+
+DEVICE Block text_block(u32 first, u32 start, u32 length, u32 valid)
+{
+    u32 size = least(length - start, DRAFT_BLOCK);
+    u32 n = valid > start ? least(valid - start, size) : 0;
+    return {first + start, 1, 1, size, size, n};
+}
+
+// Valid tokens of the prefix (0) or suffix (1), `length` tokens long.
+DEVICE u32 valid_text(const draft_args &a, u32 sample, u32 which, u32 length)
+{
+    return a.valid ? least(length, global<const u32>(a.valid)[2 * sample + which]) : length;
+}
+
+// Video block number j, counted from the first of them.
+DEVICE Block video_block(Geometry g, u32 j)
+{
+    u32 w = j % g->tiles_w * g->tile_w, row = j / g->tiles_w;
+    u32 h = row % g->tiles_h * g->tile_h, t = row / g->tiles_h * g->tile_t;
+    Block b;
+    b.first = g->prefix + (t * g->height + h) * g->width + w;
+    b.frames = least(g->tile_t, g->frames - t);
+    b.height = least(g->tile_h, g->height - h);
+    b.width = least(g->tile_w, g->width - w);
+    b.size = b.frames * b.height * b.width;
+    b.valid = b.size;
+    return b;
+}
+
+DEVICE Block block_of(const draft_args &a, u32 sample, u32 block)
+{
+    Geometry g = geometry_of(a);
+    if (block < g->prefix_blocks)
+        return text_block(0, block * DRAFT_BLOCK, g->prefix, valid_text(a, sample, 0, g->prefix));
+    u32 j = block - g->prefix_blocks;
+    if (j < g->video_blocks)
+        return video_block(g, j);
+    return text_block(g->tokens - g->suffix, (j - g->video_blocks) * DRAFT_BLOCK, g->suffix,
+                      valid_text(a, sample, 1, g->suffix));
+}
+
+// Distance in tokens between slot 0 and slot i of a block.
+DEVICE u32 slot_token(Geometry g, const Block &b, u32 i)
+{
+    u32 w = i % b.width, row = i / b.width;
+    u32 h = row % b.height, t = row / b.height;
+    return (t * g->height + h) * g->width + w;
+}
+
+// Sum over the warp; every lane gets it.
+template <class T> DEVICE T warp_sum(T x)
+{
+    UNROLL for (u32 mask = WARP / 2; mask > 0; mask /= 2) x += warp_shuffle_xor(x, mask);
+    return x;
+}
+
+template <class T> DEVICE T warp_max(T x)
+{
+    UNROLL for (u32 mask = WARP / 2; mask > 0; mask /= 2)
+    {
+        T other = warp_shuffle_xor(x, mask);
+        x = other > x ? other : x;
+    }
+    return x;
+}

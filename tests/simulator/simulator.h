@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A simulated CUDA driver: a libcuda.so.1 whose device is the processor. backends/cuda runs on it
+ * unmodified, and so do the kernels of cuda/, compiled for the host with another ptx.cuh. It proves
+ * logic, not speed, and reports what real hardware would punish.
+ *
+ *   driver*.cc    the driver's functions: devices, contexts, modules, streams, graphs
+ *   memory.cc     device memory: what is allocated, and whether an access lies inside
+ *   execute.cc    runs a kernel: the blocks on a few OS threads, CUDA threads as fibres
+ *   shared.cc     the shared memory of a block: bounds, races, copies under way
+ *   warp.cc       what the lanes of a warp do together: shuffles, ldmatrix, mma
+ *   ptx.cuh       the vocabulary of the kernels, on top of these                              */
+#ifndef DRAFT_TESTS_SIMULATOR_H
+#define DRAFT_TESTS_SIMULATOR_H
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace simulator {
+
+/* What a device offers. Chosen by $DRAFT_SIMULATOR ("sm_80", ...); see model.cc. */
+struct Model {
+    const char *name;
+    int major, minor;
+    size_t shared_per_block;        /* without asking                          */
+    size_t shared_per_block_optin;  /* with CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_...  */
+    int multiprocessors;
+    size_t memory;                  /* bytes that can be allocated             */
+};
+const Model &model();
+
+/* ---- Kernels: each registers itself when the library is loaded ---- */
+
+struct Kernel {
+    const char *name;
+    void (*entry)(const void *args); /* runs one CUDA thread                    */
+    size_t args_size;
+    unsigned max_threads;            /* __launch_bounds__                       */
+};
+const Kernel *find_kernel(const char *name); /* nullptr: none */
+
+struct Launch {
+    const Kernel *kernel;
+    unsigned grid[3], block[3];
+    size_t shared;                   /* dynamic, bytes                          */
+    std::vector<unsigned char> args; /* args_size bytes                         */
+};
+
+/* Runs it to its end. False: a fault, with its description in *report. Memory that the kernel
+ * wrote before stays written. */
+bool execute(const Launch &launch, std::string *report);
+
+/* ---- Device memory (memory.cc) ---- */
+
+/* 0 where there is no more. Addresses are those of the process, 512 bytes aligned. */
+uint64_t memory_allocate(size_t size);
+bool memory_free(uint64_t address); /* false: no such allocation              */
+/* The allocation that holds the range [address, address + size): nullptr if none does. Thread-safe. */
+struct Allocation {
+    uint64_t address;
+    size_t size;
+};
+bool memory_find(uint64_t address, size_t size, Allocation *out);
+size_t memory_in_use();    /* bytes                                              */
+/* "12 bytes past the end of an allocation of 4096 bytes", "inside memory that was freed", ... */
+std::string memory_describe(uint64_t address, size_t size);
+/* Counts up with every allocation and free: what memory_find said holds while it stays. */
+uint64_t memory_generation();
+
+} // namespace simulator
+
+#endif
