@@ -18,16 +18,17 @@
 #include <string>
 #include <vector>
 
-namespace simulator {
+namespace simulator
+{
 
 /* What a device offers. Chosen by $DRAFT_SIMULATOR ("sm_80", ...); see model.cc. */
 struct Model {
     const char *name;
     int major, minor;
-    size_t shared_per_block;        /* without asking                          */
-    size_t shared_per_block_optin;  /* with CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_...  */
+    size_t shared_per_block;       /* without asking                          */
+    size_t shared_per_block_optin; /* with CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_...  */
     int multiprocessors;
-    size_t memory;                  /* bytes that can be allocated             */
+    size_t memory; /* bytes that can be allocated             */
 };
 const Model &model();
 
@@ -37,7 +38,7 @@ struct Kernel {
     const char *name;
     void (*entry)(const void *args); /* runs one CUDA thread                    */
     size_t args_size;
-    unsigned max_threads;            /* __launch_bounds__                       */
+    unsigned max_threads; /* __launch_bounds__                       */
 };
 const Kernel *find_kernel(const char *name); /* nullptr: none */
 
@@ -63,7 +64,7 @@ struct Allocation {
     size_t size;
 };
 bool memory_find(uint64_t address, size_t size, Allocation *out);
-size_t memory_in_use();    /* bytes                                              */
+size_t memory_in_use(); /* bytes                                              */
 /* "12 bytes past the end of an allocation of 4096 bytes", "inside memory that was freed", ... */
 std::string memory_describe(uint64_t address, size_t size);
 /* Counts up with every allocation and free: what memory_find said holds while it stays. */

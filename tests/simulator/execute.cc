@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Blocks of a launch are handed out in order to a few OS threads; each runs one block at a time.
+ * The threads of a block are fibres: one runs until it meets others, then the next. Which goes
+ * first changes from block to block, so that what depends on an order shows. */
+#include "execute.h"
+
+#include <atomic>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "fibre.h"
+
+namespace simulator {
+
+static constexpr unsigned MAX_THREADS = 1024;
+
+/* ---- Kernels ---- */
+
+static std::vector<Kernel> &kernels()
+{
+    static std::vector<Kernel> all;
+    return all;
+}
+
+Registration::Registration(const char *name, void (*entry)(const void *), size_t args_size,
+                           unsigned max_threads)
+{
+    kernels().push_back({name, entry, args_size, max_threads});
+}
+
+const Kernel *find_kernel(const char *name)
+{
+    for (const Kernel &kernel : kernels())
+        if (std::strcmp(kernel.name, name) == 0)
+            return &kernel;
+    return nullptr;
+}
+
+/* ---- Turns ---- */
+
+/* What one OS thread works with. */
+struct Worker {
+    FibreStacks stacks{MAX_THREADS};
+    Block block;
+    void *scheduler = nullptr; /* its stack pointer */
+    Thread *running = nullptr;
+    Allocation recent[4] = {}; /* where the last accesses to device memory went */
+    unsigned oldest = 0;
+};
+
+static thread_local Worker *worker;
+
+Thread &self()
+{
+    return *worker->running;
+}
+
+static void leave(State state)
+{
+    Thread &thread = self();
+    thread.state = state;
+    fibre_switch(&thread.stack_pointer, worker->scheduler);
+}
+
+void fault(const char *format, ...)
+{
+    const Thread &thread = self();
+    Block &block = *thread.block;
+    char text[512], where[160];
+    va_list args;
+    va_start(args, format);
+    std::vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    std::snprintf(where, sizeof where, "%s, block (%u, %u, %u), thread %u: ",
+                  block.launch->kernel->name, block.id[0], block.id[1], block.id[2], thread.id);
+    block.fault = std::string(where) + text;
+    leave(State::done);
+    abort(); /* never resumed */
+}
+
+static void fibre_main()
+{
+    Thread &thread = self();
+    thread.block->launch->kernel->entry(thread.block->launch->args.data());
+    thread.block->done++;
+    leave(State::done);
+    abort();
+}
+
+/* ---- Meetings ---- */
+
+void block_barrier()
+{
+    Block &block = *self().block;
+    if (++block.at_barrier < block.threads.size()) {
+        leave(State::at_barrier);
+        return;
+    }
+    block.at_barrier = 0;
+    block.shared.meet_all();
+    for (Thread &thread : block.threads)
+        thread.state = State::ready;
+}
+
+void warp_together(const Collective &collective, void *slot)
+{
+    Thread &thread = self();
+    Warp &warp = *thread.warp;
+    if (warp.arrived && warp.collective != &collective)
+        fault("calls %s, while other lanes of its warp wait in %s", collective.name,
+              warp.collective->name);
+    warp.collective = &collective;
+    warp.slots[thread.lane] = slot;
+    warp.arrived |= 1u << thread.lane;
+    if (warp.arrived != warp.lanes) {
+        leave(State::at_warp);
+        return;
+    }
+    warp.arrived = 0;
+    collective.perform(warp, warp.slots);
+    Thread *first = &thread - thread.lane;
+    for (uint32_t lane = 0; lane < WARP_SIZE; lane++)
+        if (warp.lanes >> lane & 1)
+            first[lane].state = State::ready;
+}
+
+void warp_barrier()
+{
+    static const Collective meet = {"warp_barrier", [](Warp &warp, void *const *) {
+                                        warp.block->shared.meet_warp(warp.id);
+                                    }};
+    warp_together(meet, nullptr);
+}
+
+/* ---- Device memory ---- */
+
+void check_global(uint64_t address, size_t size, size_t alignment)
+{
+    Worker &w = *worker;
+    for (const Allocation &a : w.recent)
+        if (address - a.address < a.size && a.size - (address - a.address) >= size &&
+            address % alignment == 0)
+            return;
+    if (address % alignment)
+        fault("device memory: address %#llx is no multiple of %zu", (unsigned long long)address,
+              alignment);
+    Allocation found;
+    if (!memory_find(address, size, &found))
+        fault("device memory: %zu bytes at %#llx: %s", size, (unsigned long long)address,
+              memory_describe(address, size).c_str());
+    w.recent[w.oldest++ % 4] = found;
+}
+
+/* ---- Blocks ---- */
+
+static void set_up(Block &block, const Launch &launch, uint64_t number)
+{
+    uint32_t count = launch.block[0] * launch.block[1] * launch.block[2];
+    uint32_t warps = (count + WARP_SIZE - 1) / WARP_SIZE;
+    block.launch = &launch;
+    block.id[0] = static_cast<uint32_t>(number % launch.grid[0]);
+    block.id[1] = static_cast<uint32_t>(number / launch.grid[0] % launch.grid[1]);
+    block.id[2] = static_cast<uint32_t>(number / launch.grid[0] / launch.grid[1]);
+    block.at_barrier = block.done = 0;
+    block.fault.clear();
+    block.shared.reset(warps, launch.shared);
+    block.threads.resize(count);
+    block.warps.assign(warps, Warp{});
+    for (uint32_t i = 0; i < count; i++) {
+        Warp &warp = block.warps[i / WARP_SIZE];
+        warp.block = &block;
+        warp.id = i / WARP_SIZE;
+        warp.lanes |= 1u << i % WARP_SIZE;
+        Thread &thread = block.threads[i];
+        thread.block = &block;
+        thread.warp = &warp;
+        thread.id = i;
+        thread.lane = i % WARP_SIZE;
+        thread.state = State::ready;
+        thread.stack_pointer = worker->stacks.start(i, fibre_main);
+        thread.copies.groups.clear();
+    }
+}
+
+static const char *state_name(const Thread &thread)
+{
+    if (thread.state == State::done)
+        return "has ended";
+    return thread.state == State::at_barrier ? "waits in block_barrier"
+                                             : thread.warp->collective->name;
+}
+
+/* Nobody can go on. Say who waits where. */
+static void report_divergence(Block &block)
+{
+    const Thread *waits = nullptr, *other = nullptr;
+    for (const Thread &thread : block.threads) {
+        if (thread.state != State::done && !waits)
+            waits = &thread;
+        else if (waits && std::strcmp(state_name(thread), state_name(*waits)) != 0)
+            other = &thread;
+    }
+    for (const Thread &thread : block.threads)
+        if (!other && (thread.state == State::done) != (waits->state == State::done))
+            other = &thread;
+    char text[512];
+    std::snprintf(text, sizeof text,
+                  "%s, block (%u, %u, %u): not all threads come to where others wait: thread %u "
+                  "%s%s, thread %u %s%s",
+                  block.launch->kernel->name, block.id[0], block.id[1], block.id[2], waits->id,
+                  waits->state == State::at_warp ? "waits in " : "", state_name(*waits),
+                  other ? other->id : 0, other && other->state == State::at_warp ? "waits in " : "",
+                  other ? state_name(*other) : "is elsewhere");
+    block.fault = text;
+}
+
+/* One turn of each thread that can go on. False: none could. */
+static bool sweep(Block &block, uint64_t number)
+{
+    bool any = false;
+    size_t count = block.threads.size(), warps = block.warps.size();
+    for (size_t n = 0; n < count && block.fault.empty(); n++) {
+        size_t lane = n % WARP_SIZE, warp = (n / WARP_SIZE + number) % warps;
+        if (number & 1)
+            lane = WARP_SIZE - 1 - lane;
+        size_t i = warp * WARP_SIZE + lane;
+        if (i >= count || block.threads[i].state != State::ready)
+            continue;
+        any = true;
+        worker->running = &block.threads[i];
+        fibre_switch(&worker->scheduler, block.threads[i].stack_pointer);
+    }
+    return any;
+}
+
+static void run_block(const Launch &launch, uint64_t number)
+{
+    Block &block = worker->block;
+    set_up(block, launch, number);
+    while (block.fault.empty() && block.done < block.threads.size())
+        if (!sweep(block, number))
+            report_divergence(block);
+}
+
+/* ---- Launch ---- */
+
+/* Workers that no launch uses: their stacks are dear. */
+struct Idle {
+    std::mutex mutex;
+    std::vector<std::unique_ptr<Worker>> workers;
+};
+
+static Idle &idle()
+{
+    static Idle it;
+    return it;
+}
+
+static std::unique_ptr<Worker> take_worker()
+{
+    std::lock_guard<std::mutex> lock(idle().mutex);
+    if (idle().workers.empty())
+        return std::unique_ptr<Worker>(new Worker);
+    std::unique_ptr<Worker> taken = std::move(idle().workers.back());
+    idle().workers.pop_back();
+    for (Allocation &allocation : taken->recent)
+        allocation = {};
+    return taken;
+}
+
+static void put_back(std::unique_ptr<Worker> taken)
+{
+    std::lock_guard<std::mutex> lock(idle().mutex);
+    idle().workers.push_back(std::move(taken));
+}
+
+bool execute(const Launch &launch, std::string *report)
+{
+    uint64_t blocks = static_cast<uint64_t>(launch.grid[0]) * launch.grid[1] * launch.grid[2];
+    std::atomic<uint64_t> next{0};
+    std::atomic<bool> failed{false};
+    std::mutex mutex;
+    auto work = [&] {
+        std::unique_ptr<Worker> mine = take_worker();
+        worker = mine.get();
+        for (uint64_t number; !failed && (number = next++) < blocks;) {
+            run_block(launch, number);
+            if (mine->block.fault.empty())
+                continue;
+            std::lock_guard<std::mutex> lock(mutex);
+            if (!failed.exchange(true))
+                *report = mine->block.fault;
+        }
+        worker = nullptr;
+        put_back(std::move(mine));
+    };
+    unsigned processors = std::thread::hardware_concurrency();
+    std::vector<std::thread> helpers;
+    for (uint64_t i = 1; i < processors && i < blocks && i < 16; i++)
+        helpers.emplace_back(work);
+    work();
+    for (std::thread &helper : helpers)
+        helper.join();
+    return !failed;
+}
+
+} // namespace simulator

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Inside a running kernel: the threads, warps and the shared memory of a block. For ptx.cuh and the
+ * files that run kernels; simulator.h is what the driver sees. */
+#ifndef DRAFT_TESTS_SIMULATOR_EXECUTE_H
+#define DRAFT_TESTS_SIMULATOR_EXECUTE_H
+
+#include "shared.h"
+#include "simulator.h"
+
+namespace simulator
+{
+
+struct Block;
+struct Warp;
+
+/* What all lanes of a warp do together: called once, by the lane that comes last. slots: what each
+ * lane brought. */
+struct Collective {
+    const char *name;
+    void (*perform)(Warp &warp, void *const slots[WARP_SIZE]);
+};
+
+enum class State { ready, at_warp, at_barrier, done };
+
+/* One CUDA thread, a fibre on the OS thread that runs its block. */
+struct Thread {
+    Block *block;
+    Warp *warp;
+    uint32_t id, lane;
+    State state;
+    void *stack_pointer;
+    AsyncCopies copies;
+};
+
+struct Warp {
+    Block *block;
+    uint32_t id, lanes; /* lanes: bit for each that the block has    */
+    uint32_t arrived;   /* lanes that wait for the collective        */
+    const Collective *collective;
+    void *slots[WARP_SIZE];
+};
+
+struct Block {
+    const Launch *launch;
+    uint32_t id[3];
+    std::vector<Thread> threads;
+    std::vector<Warp> warps;
+    SharedMemory shared;
+    uint32_t at_barrier, done; /* threads */
+    std::string fault;         /* empty: none */
+};
+
+/* The thread that runs. */
+Thread &self();
+
+/* Report a fault of the running thread and end the kernel. */
+[[noreturn]] void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+void block_barrier();
+/* Lanes meet, and what they wrote before is visible to the others after. */
+void warp_barrier();
+void warp_together(const Collective &collective, void *slot);
+
+/* A range of device memory that the kernel is about to use. Faults where it is not one. */
+void check_global(uint64_t address, size_t size, size_t alignment);
+
+/* ---- What the matrix and copy instructions do (warp.cc) ---- */
+
+void copy_async(uint32_t to, uint64_t from, bool inside);
+void copy_commit();
+void copy_wait(unsigned pending);
+void load_matrices(uint32_t x[4], uint32_t address, bool transposed);
+/* c += a b of m16n8k16; to_f32: how the elements are read. */
+void multiply_add(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1,
+                  float (*to_f32)(uint16_t));
+
+float f16_to_f32(uint16_t x);
+float bf16_to_f32(uint16_t x);
+uint16_t f32_to_f16(float x);
+uint16_t f32_to_bf16(float x);
+
+struct Registration {
+    Registration(const char *name, void (*entry)(const void *), size_t args_size,
+                 unsigned max_threads);
+};
+
+} // namespace simulator
+
+#endif
