@@ -154,6 +154,14 @@ DEVICE f32 exp2_fast(f32 x)
     return y;
 }
 
+// To about 2^-22, absolutely between 1/2 and 2, relatively elsewhere; -infinity for 0.
+DEVICE f32 log2_fast(f32 x)
+{
+    f32 y;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // Element types. A pair of elements is one u32, the first in the low half.
 struct F16 {};
 struct BF16 {};

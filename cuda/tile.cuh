@@ -31,7 +31,7 @@ DEVICE addr head_at(addr tensor, u32 sample, u32 batch_stride, u32 head, u32 hea
     return tensor + ((addr)sample * batch_stride + (addr)head * head_stride) * DRAFT_UNIT;
 }
 
-constexpr u32 div_up(u32 x, u32 y)
+DEVICE constexpr u32 div_up(u32 x, u32 y)
 {
     return (x + y - 1) / y;
 }
