@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MIT
+//
+// score: the draft map, p_ij = softmax over j of scale x <mean q_i, mean k_j> + ln (n_j / n_full).
+//
+// draft_score, the logits in units of ln 2, since the softmax takes powers of 2:
+//
+//   thread block  ROWS x COLUMNS of one head's map, DEPTH elements of the means at a time, which lie
+//                 transposed in shared memory, twice: one part is filled while the other is used
+//   thread        8 x 8 logits, 4 x 4 in each quarter of the tile: of four rows r a unit of q[d][r],
+//                 of four columns c a unit of k[d][c]
+//
+//           columns 0 ... 31 | 32 ... 63 | the same again
+//   rows  0 ... 15  warp 0   | warp 1    |
+//   rows 16 ... 31  warp 2   | warp 3    |
+//   the same again
+//
+// 2 x S^2 x dim flops a head, bound by the multiply-adds: 0.1 ms for HunyuanVideo at 720p.
+//
+// draft_softmax: one row for each thread block, in registers as long as it fits; bound by memory
+// bandwidth: read and written once, 0.05 ms.
+#include <tile.cuh>
+
+#include "launch.h"
+
+constexpr u32 ROWS = CUDA_SCORE_ROWS;
+constexpr u32 COLUMNS = CUDA_SCORE_COLUMNS;
+constexpr u32 DEPTH = 8; // divides all dims
+constexpr u32 QUADS = DEPTH / 4;
+constexpr u32 PITCH = (ROWS + COLUMNS) / 4;            // units of one element: rows, then columns
+constexpr u32 PART = DEPTH * PITCH;                    // units of one part
+constexpr u32 STEP_THREADS = ROWS * QUADS;             // a thread: 4 elements of one row
+constexpr f32 LOG2_E = 1.44269504088896341f;
+static_assert(STEP_THREADS == CUDA_SCORE_THREADS && COLUMNS == CUDA_SCORE_THREADS, "see fetch");
+
+// The means of one head: rows of `units` units, of which those from S on are left out.
+struct Means {
+    Global<const Unit> rows;
+    u32 units, last;
+};
+
+DEVICE Unit mean_at(const Means &m, u32 row, u32 unit)
+{
+    return m.rows[(addr)least(row, m.last) * m.units + unit];
+}
+
+// What a thread brings of each step: 4 elements of one row, 8 of one column.
+struct Fetched {
+    Unit q, k[QUADS];
+};
+
+DEVICE Fetched fetch(const Means &q, const Means &k, u32 first_row, u32 first_column, u32 step)
+{
+    u32 id = thread_id();
+    Fetched f;
+    f.q = mean_at(q, first_row + id % ROWS, step * QUADS + id / ROWS);
+    UNROLL for (u32 i = 0; i < QUADS; i++) f.k[i] =
+        mean_at(k, first_column + id, step * QUADS + i);
+    return f;
+}
+
+// Transposed: neighbouring threads write neighbouring words.
+DEVICE void keep(u32 part, const Fetched &f)
+{
+    constexpr u32 WORD = sizeof(u32), ELEMENT = PITCH * sizeof(Unit);
+    u32 id = thread_id();
+    u32 q = part + id / ROWS * 4 * ELEMENT + id % ROWS * WORD, k = part + (ROWS + id) * WORD;
+    UNROLL for (u32 e = 0; e < 4; e++)
+    {
+        store_shared(q + e * ELEMENT, f.q.v[e]);
+        UNROLL for (u32 i = 0; i < QUADS; i++)
+            store_shared(k + (4 * i + e) * ELEMENT, f.k[i].v[e]);
+    }
+}
+
+// Where a thread stands in a quarter of the tile: units of rows and of columns.
+struct Place {
+    u32 row, column;
+};
+
+DEVICE Place place_of()
+{
+    return {warp_id() / 2 * 4 + lane_id() / 8, warp_id() % 2 * 8 + lane_id() % 8};
+}
+
+DEVICE void multiply(f32 sum[8][8], Shared<Unit> part, Place at)
+{
+    UNROLL for (u32 d = 0; d < DEPTH; d++)
+    {
+        Unit q[2], k[2];
+        UNROLL for (u32 half = 0; half < 2; half++)
+        {
+            q[half] = part[d * PITCH + half * (ROWS / 8) + at.row];
+            k[half] = part[d * PITCH + ROWS / 4 + half * (COLUMNS / 8) + at.column];
+        }
+        UNROLL for (u32 r = 0; r < 8; r++)
+            UNROLL for (u32 c = 0; c < 8; c++)
+                sum[r][c] += float_of(q[r / 4].v[r % 4]) * float_of(k[c / 4].v[c % 4]);
+    }
+}
+
+// log2 (n_j / n_full); any number for j >= S.
+DEVICE f32 bias_of(Geometry g, u32 j)
+{
+    u32 full = g->tile_t * g->tile_h * g->tile_w;
+    u32 size = video_block(g, least(j, g->video_blocks - 1)).size;
+    return size == full ? 0.0f : log2_fast((f32)size / (f32)full);
+}
+
+// One row of each thread at a time goes through shared memory, so that the lanes of a warp write
+// neighbouring logits. `first`: row and column of the tile. Each warp has 64 units for itself.
+DEVICE void write_logits(Geometry g, Global<f32> map, const f32 sum[8][8], Shared<Unit> part,
+                         Place first)
+{
+    u32 s = g->video_blocks, lane = lane_id();
+    Shared<Unit> stage = part + warp_id() * 64;
+    u32 column = first.column + warp_id() % 2 * WARP + lane;
+    f32 scale = g->scale * LOG2_E;
+    f32 bias[2] = {bias_of(g, column), bias_of(g, column + COLUMNS / 2)};
+    UNROLL for (u32 r = 0; r < 8; r++)
+    {
+        warp_barrier();
+        UNROLL for (u32 half = 0; half < 2; half++)
+        {
+            Unit x;
+            UNROLL for (u32 c = 0; c < 4; c++) x.v[c] = bits_of(sum[r][4 * half + c]);
+            stage[lane / 8 * 16 + half * 8 + lane % 8] = x;
+        }
+        warp_barrier();
+        UNROLL for (u32 i = 0; i < 8; i++)
+        {
+            u32 row = first.row + r / 4 * (ROWS / 2) + (warp_id() / 2 * 4 + i / 2) * 4 + r % 4;
+            u32 j = column + i % 2 * (COLUMNS / 2);
+            f32 x = float_of(load_shared(shared_address(stage) + (i * WARP + lane) * 4));
+            if (row < s && j < s)
+                map[(addr)row * s + j] = x * scale + bias[i % 2];
+        }
+    }
+}
+
+KERNEL(draft_score, CUDA_SCORE_THREADS, 4)
+{
+    SHARED_ARRAY(Unit, parts, 2 * PART);
+    Geometry g = geometry_of(a);
+    u32 s = g->video_blocks, columns = div_up(s, COLUMNS), tiles = div_up(s, ROWS) * columns;
+    u32 tile = block_id() % tiles, head = block_id() / tiles;
+    Place first = {tile / columns * ROWS, tile % columns * COLUMNS}, at = place_of();
+    u32 kv_head = head / g->heads * g->kv_heads + head % g->heads / g->group;
+    u32 units = g->dim / 4, steps = g->dim / DEPTH;
+    Means q = {rows_at<const Unit>(a, g->pooled_q, (addr)head * s, units), units, s - 1};
+    Means k = {rows_at<const Unit>(a, g->pooled_k, (addr)kv_head * s, units), units, s - 1};
+    f32 sum[8][8] = {};
+    keep(shared_address(parts), fetch(q, k, first.row, first.column, 0));
+    block_barrier();
+    for (u32 step = 0; step < steps; step++) {
+        Fetched next = fetch(q, k, first.row, first.column, step + 1 < steps ? step + 1 : step);
+        multiply(sum, parts + step % 2 * PART, at);
+        keep(shared_address(parts + (step + 1) % 2 * PART), next);
+        block_barrier();
+    }
+    write_logits(g, rows_at<f32>(a, g->map, (addr)head * s, s), sum, parts, first);
+}
+
+// ---- Softmax ------------------------------------------------------------------------------------
+
+constexpr u32 WARPS = CUDA_SOFTMAX_THREADS / WARP;
+constexpr u32 HELD = 8; // logits of a thread at a time
+constexpr u32 SPAN = HELD * CUDA_SOFTMAX_THREADS;
+
+// The part of a row from `first` on that this thread looks after.
+DEVICE void load_part(f32 x[HELD], Global<const f32> row, u32 first, u32 s)
+{
+    UNROLL for (u32 i = 0; i < HELD; i++)
+    {
+        u32 j = first + i * CUDA_SOFTMAX_THREADS + thread_id();
+        x[i] = -INFINITE;
+        if (j < s)
+            x[i] = row[j];
+    }
+}
+
+DEVICE void store_part(Global<f32> row, const f32 x[HELD], u32 first, u32 s, f32 most, f32 scale)
+{
+    UNROLL for (u32 i = 0; i < HELD; i++)
+    {
+        u32 j = first + i * CUDA_SOFTMAX_THREADS + thread_id();
+        if (j < s)
+            row[j] = exp2_fast(x[i] - most) * scale;
+    }
+}
+
+// Maximum and sum of powers of all threads from those of each.
+DEVICE void reduce_all(f32 &most, f32 &sum)
+{
+    SHARED_ARRAY(f32, mosts, WARPS);
+    SHARED_ARRAY(f32, sums, WARPS);
+    f32 mine = most;
+    most = warp_max(most);
+    sum = warp_sum(mine > -INFINITE ? sum * exp2_fast(mine - most) : 0.0f);
+    if (lane_id() == 0) {
+        mosts[warp_id()] = most;
+        sums[warp_id()] = sum;
+    }
+    block_barrier();
+    UNROLL for (u32 w = 0; w < WARPS; w++)
+    {
+        f32 other = mosts[w];
+        most = other > most ? other : most;
+    }
+    sum = 0;
+    UNROLL for (u32 w = 0; w < WARPS; w++)
+    {
+        f32 other = mosts[w];
+        sum += other > -INFINITE ? sums[w] * exp2_fast(other - most) : 0.0f;
+    }
+}
+
+KERNEL(draft_softmax, CUDA_SOFTMAX_THREADS, 12)
+{
+    u32 s = geometry_of(a)->video_blocks;
+    Global<f32> row = rows_at<f32>(a, geometry_of(a)->map, block_id(), s);
+    f32 x[HELD], most = -INFINITE, sum = 0;
+    u32 first = 0;
+    for (;; first += SPAN) {
+        load_part(x, row, first, s);
+        f32 before = most;
+        UNROLL for (u32 i = 0; i < HELD; i++) most = x[i] > most ? x[i] : most;
+        if (most > -INFINITE) {
+            sum *= exp2_fast(before - most);
+            UNROLL for (u32 i = 0; i < HELD; i++) sum += exp2_fast(x[i] - most);
+        }
+        if (s - first <= SPAN)
+            break;
+    }
+    reduce_all(most, sum);
+    // Backwards: the last part is still here.
+    for (;; first -= SPAN) {
+        store_part(row, x, first, s, most, 1.0f / sum);
+        if (first == 0)
+            break;
+        load_part(x, row, first - SPAN, s);
+    }
+}
