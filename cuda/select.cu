@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: MIT
+//
+// select: which pairs are kept. Bound by memory bandwidth: rules HEAD and PAPER read the map four
+// times, 0.1 ms for HunyuanVideo at 720p; ROW and MASS once from memory and then from the cache.
+//
+// draft_select_head, rules HEAD and PAPER: the cut of a whole head, S x S pairs.
+//
+//   step 0               clear the head's histograms
+//   step 1 to PASSES     histogram of one digit of the keys
+//   step PASSES + 1      ties with the cut in each row, where not all of them are kept
+//   thread block         ROWS rows of one head; each finds the digit of the step before by itself, so
+//                        no pass is spent on that; the first of a head keeps it for the next step
+//   warp                 a row at a time, in units of 16 bytes
+//
+// draft_select_list: the list of one query block for each thread block.
+//
+//   step 0   the cut of the head is known: read it, and where not all ties are kept those of the
+//            rows before
+//   step 1   rules ROW and MASS: find the cut of the row here
+//
+//            | warp 0              | warp 1              | ...    a section of the row each,
+//            | 32 columns | 32 ... | 32 columns | ...             one column for each lane
+//
+// draft_select_order: query blocks by count, largest first, then by index; one for each thread, which
+// counts the blocks that come before it.
+#include "select.cuh"
+
+constexpr u32 ROWS = CUDA_SELECT_ROWS;
+constexpr u32 WIDE = 4;  // units of a lane under way
+constexpr u32 AHEAD = 8; // columns of a lane under way
+
+// ---- Cut of a head --------------------------------------------------------------------------------
+
+// Calls take(j, bits) for the columns of a row, one row for each warp. The row may start anywhere in
+// a unit: columns before and after it do not reach `take`. They can be read, since the parts of the
+// workspace begin at multiples of 16 bytes.
+template <class Take> DEVICE void for_row(const draft_args &a, Geometry g, addr row, Take take)
+{
+    u32 s = g->video_blocks;
+    Global<const Unit> map = global<const Unit>(a.workspace + g->map) + row * s / 4;
+    u32 skip = (u32)(row * s % 4), units = div_up(skip + s, 4);
+    for (u32 first = lane_id(); first < units; first += WIDE * WARP) {
+        Unit x[WIDE];
+        UNROLL for (u32 k = 0; k < WIDE; k++)
+        {
+            x[k] = Unit{{0, 0, 0, 0}};
+            if (first + k * WARP < units)
+                x[k] = map[first + k * WARP];
+        }
+        UNROLL for (u32 k = 0; k < WIDE; k++)
+            UNROLL for (u32 e = 0; e < 4; e++)
+            {
+                u32 j = (first + k * WARP) * 4 + e - skip;
+                if (j < s)
+                    take(j, x[k].v[e]);
+            }
+    }
+}
+
+// The search after histogram `pass`; the first thread block of the head writes it down.
+DEVICE Search advance(const draft_args &a, Geometry g, const Scratch &scratch, u32 head, u32 pass,
+                      bool first)
+{
+    constexpr u32 EACH = DIGITS / THREADS;
+    u32 weights[EACH];
+    UNROLL for (u32 d = 0; d < EACH; d++)
+        weights[d] = scratch.digits[pass * DIGITS + thread_id() * EACH + d];
+    Search s = next_digit(load_state(a, g, scratch, head, pass), weights, shift_of<DIGIT_BITS>(pass));
+    if (first && thread_id() == 0) {
+        Global<u32> p = scratch.states + pass * CUDA_SELECT_STATE;
+        p[0] = s.prefix;
+        p[1] = s.wanted;
+        p[2] = s.all_kept;
+        p[3] = s.some;
+    }
+    return s;
+}
+
+DEVICE void histogram(const draft_args &a, Geometry g, Global<u32> digits, u32 head, u32 first_row,
+                      u32 pass, const Search &s)
+{
+    SHARED_ARRAY(u32, sums, DIGITS);
+    for (u32 d = thread_id(); d < DIGITS; d += THREADS)
+        sums[d] = 0;
+    block_barrier();
+    u32 last = least(first_row + ROWS, g->video_blocks);
+    u32 shift = shift_of<DIGIT_BITS>(pass), mask = mask_of<DIGIT_BITS>(pass);
+    for (u32 i = first_row + warp_id(); i < last; i += WARPS) {
+        ForcedPairs forced = forced_pairs(g, i);
+        for_row(a, g, (addr)head * g->video_blocks + i, [&](u32 j, u32 bits) {
+            u32 key = key_of(forced, j, bits);
+            if ((key & mask) == s.prefix)
+                atomic_add(sums + (key >> shift & (DIGITS - 1)), 1);
+        });
+    }
+    block_barrier();
+    for (u32 d = thread_id(); d < DIGITS; d += THREADS) {
+        u32 sum = sums[d];
+        if (sum > 0)
+            atomic_add(digits + d, sum);
+    }
+}
+
+DEVICE void count_ties(const draft_args &a, Geometry g, Global<u32> ties, u32 head, u32 first_row,
+                       u32 cut)
+{
+    u32 last = least(first_row + ROWS, g->video_blocks);
+    for (u32 i = first_row + warp_id(); i < last; i += WARPS) {
+        ForcedPairs forced = forced_pairs(g, i);
+        u32 sum = 0;
+        for_row(a, g, (addr)head * g->video_blocks + i,
+                [&](u32 j, u32 bits) { sum += key_of(forced, j, bits) == cut; });
+        sum = warp_sum(sum);
+        if (lane_id() == 0)
+            ties[i] = sum;
+    }
+}
+
+KERNEL(draft_select_head, CUDA_SELECT_THREADS, 8)
+{
+    Geometry g = geometry_of(a);
+    u32 groups = div_up(g->video_blocks, ROWS);
+    if (a.step == 0) {
+        Global<u32> digits = scratch_of(a, g, block_id()).digits;
+        for (u32 i = thread_id(); i < PASSES * DIGITS; i += THREADS)
+            digits[i] = 0;
+        return;
+    }
+    // Every other step backwards: what the step before read last may still be in the cache.
+    u32 work = a.step % 2 ? block_id() : g->batch * g->heads * groups - 1 - block_id();
+    u32 head = work / groups, first_row = work % groups * ROWS, pass = a.step - 1;
+    Scratch scratch = scratch_of(a, g, head);
+    Search s = load_state(a, g, scratch, head, 0);
+    if (pass > 0)
+        s = advance(a, g, scratch, head, pass - 1, first_row == 0);
+    if (pass < PASSES)
+        histogram(a, g, scratch.digits + pass * DIGITS, head, first_row, pass, s);
+    else if (s.some && g->rule != DRAFT_ABI_PAPER)
+        count_ties(a, g, scratch.ties, head, first_row, s.prefix);
+}
+
+// ---- Cut of one row -------------------------------------------------------------------------------
+
+constexpr u32 BYTES = 4, BYTE_BITS = 8, VALUES = 1u << BYTE_BITS;
+
+DEVICE u32 mass_of(u32 bits)
+{
+    if (bits > 0x7f800000u) // NaN or negative
+        return 0;
+    return bits >= 0x3f800000u ? DRAFT_MASS_ONE : (u32)(float_of(bits) * 2147483648.0f);
+}
+
+// Adds up the weights of one byte: low and high half-words apart, so that 32 bits do.
+DEVICE void weigh_row(Global<const u32> row, const ForcedPairs &forced, u32 s, bool mass, u32 pass,
+                      u32 prefix, Shared<u32> low, Shared<u32> high)
+{
+    u32 shift = shift_of<BYTE_BITS>(pass), mask = mask_of<BYTE_BITS>(pass);
+    for (u32 first = thread_id(); first < s; first += AHEAD * THREADS) {
+        u32 x[AHEAD];
+        UNROLL for (u32 k = 0; k < AHEAD; k++)
+        {
+            x[k] = 0;
+            if (first + k * THREADS < s)
+                x[k] = row[first + k * THREADS];
+        }
+        UNROLL for (u32 k = 0; k < AHEAD; k++)
+        {
+            u32 j = first + k * THREADS, key = key_of(forced, j, x[k]);
+            if (j >= s || (key & mask) != prefix)
+                continue;
+            u32 value = key >> shift & (VALUES - 1);
+            if (!mass) {
+                atomic_add(low + value, 1);
+                continue;
+            }
+            u32 weight = mass_of(x[k]);
+            atomic_add(low + value, weight & 0xffffu);
+            atomic_add(high + value, weight >> 16);
+        }
+    }
+}
+
+DEVICE Search row_cut(const draft_args &a, Geometry g, u32 head, u32 i)
+{
+    SHARED_ARRAY(u32, low, VALUES);
+    SHARED_ARRAY(u32, high, VALUES);
+    constexpr u32 EACH = VALUES / THREADS;
+    Global<const u32> row = map_row(a, g, head, i);
+    ForcedPairs forced = forced_pairs(g, i);
+    bool mass = g->rule == DRAFT_ABI_MASS;
+    Search s = {0, budget_of(a, head % g->heads), 0, 1};
+    for (u32 pass = 0; pass < BYTES && !s.all_kept; pass++) {
+        u32 first = thread_id() * EACH;
+        UNROLL for (u32 d = first; d < first + EACH; d++)
+        {
+            low[d] = 0;
+            high[d] = 0;
+        }
+        block_barrier();
+        weigh_row(row, forced, g->video_blocks, mass, pass, s.prefix, low, high);
+        block_barrier();
+        uint64_t weights[EACH];
+        UNROLL for (u32 d = 0; d < EACH; d++)
+            weights[d] = low[first + d] + ((uint64_t)high[first + d] << 16);
+        s = next_digit(s, weights, shift_of<BYTE_BITS>(pass));
+    }
+    if (mass && s.prefix != FORCED && !s.all_kept) {
+        u32 each = mass_of(s.prefix);
+        s.wanted = div_up(s.wanted, each); // from mass to pairs
+    }
+    return s;
+}
+
+// ---- Cut of the head, as far as one row is concerned ----------------------------------------------
+
+DEVICE u32 block_sum(u32 x)
+{
+    SHARED_ARRAY(u32, sums, WARPS);
+    x = warp_sum(x);
+    if (lane_id() == 0)
+        sums[warp_id()] = x;
+    block_barrier();
+    x = 0;
+    UNROLL for (u32 w = 0; w < WARPS; w++) x += sums[w];
+    return x;
+}
+
+DEVICE Search head_cut(const draft_args &a, Geometry g, u32 head, u32 i)
+{
+    Scratch scratch = scratch_of(a, g, head);
+    Search s = load_state(a, g, scratch, head, PASSES);
+    if (!s.some || g->rule == DRAFT_ABI_PAPER) {
+        s.wanted = g->video_blocks; // all ties
+        return s;
+    }
+    u32 before = 0;
+    for (u32 r = thread_id(); r < i; r += THREADS)
+        before += scratch.ties[r];
+    before = block_sum(before);
+    s.wanted -= least(before, s.wanted);
+    return s;
+}
+
+// ---- List -----------------------------------------------------------------------------------------
+
+// What a cut makes of a key.
+struct Cut {
+    u32 floor; // keys from here on are kept
+    u32 tie;   // of those that equal this one `wanted` are; none where it is kept anyway
+    u32 wanted;
+};
+
+DEVICE Cut cut_of(const Search &s)
+{
+    if (s.all_kept)
+        return {0, FORCED, 0};
+    if (s.prefix == FORCED)
+        return {FORCED, FORCED, 0};
+    return {s.prefix + 1, s.prefix, s.wanted};
+}
+
+// The keys of AHEAD x 32 columns from `first` on; 0 beyond the last.
+DEVICE void load_keys(u32 keys[AHEAD], Global<const u32> row, const ForcedPairs &forced, u32 first,
+                      u32 last)
+{
+    UNROLL for (u32 k = 0; k < AHEAD; k++)
+    {
+        u32 j = first + k * WARP + lane_id();
+        keys[k] = 0;
+        if (j < last)
+            keys[k] = row[j];
+    }
+    UNROLL for (u32 k = 0; k < AHEAD; k++)
+        keys[k] = key_of(forced, first + k * WARP + lane_id(), keys[k]);
+}
+
+// Kept pairs and ties in a section, kept in the low half-word: both together are fewer than 65536.
+DEVICE u32 count_section(Global<const u32> row, const ForcedPairs &forced, const Cut &cut,
+                         u32 first, u32 last, u32 keys[AHEAD])
+{
+    u32 sum = 0;
+    for (u32 at = first; at < last; at += AHEAD * WARP) {
+        load_keys(keys, row, forced, at, last);
+        UNROLL for (u32 k = 0; k < AHEAD; k++)
+            if (at + k * WARP + lane_id() < last)
+                sum += keys[k] >= cut.floor ? 1 : keys[k] == cut.tie ? 0x10000u : 0;
+    }
+    return warp_sum(sum);
+}
+
+// Writes the list of a section, which has `ties` ties before it, to `list`. keys: of the section's
+// last part, as count_section left them.
+DEVICE void write_section(Global<const u32> row, const ForcedPairs &forced, const Cut &cut,
+                          u32 first, u32 last, u32 keys[AHEAD], u32 ties, u32 offset,
+                          Global<uint16_t> list)
+{
+    u32 below = (1u << lane_id()) - 1;
+    for (u32 at = first; at < last; at += AHEAD * WARP) {
+        if (last - first > AHEAD * WARP)
+            load_keys(keys, row, forced, at, last);
+        UNROLL for (u32 k = 0; k < AHEAD; k++)
+        {
+            u32 j = at + k * WARP + lane_id();
+            bool inside = j < last, above = inside && keys[k] >= cut.floor;
+            u32 equal = warp_ballot(inside && !above && keys[k] == cut.tie);
+            bool tie = (equal >> lane_id() & 1) && ties + count_ones(equal & below) < cut.wanted;
+            u32 kept = warp_ballot(above || tie);
+            if (above || tie)
+                list[count_ones(kept & below)] = (uint16_t)(offset + j);
+            list = list + count_ones(kept);
+            ties += count_ones(equal);
+        }
+    }
+}
+
+// The video part of the list of row i; returns its length.
+DEVICE u32 write_video(const draft_args &a, Geometry g, u32 head, u32 i, const Cut &cut,
+                       Global<uint16_t> list)
+{
+    SHARED_ARRAY(u32, sums, WARPS);
+    u32 s = g->video_blocks, section = div_up(s, THREADS) * WARP;
+    u32 first = least(warp_id() * section, s), last = least(first + section, s);
+    Global<const u32> row = map_row(a, g, head, i);
+    ForcedPairs forced = forced_pairs(g, i);
+    u32 keys[AHEAD];
+    u32 sum = count_section(row, forced, cut, first, last, keys);
+    if (lane_id() == 0)
+        sums[warp_id()] = sum;
+    block_barrier();
+    u32 kept = 0, ties = 0, all_kept = 0, all_ties = 0;
+    UNROLL for (u32 w = 0; w < WARPS; w++)
+    {
+        if (w == warp_id()) {
+            kept = all_kept;
+            ties = all_ties;
+        }
+        u32 other = sums[w];
+        all_kept += other & 0xffffu;
+        all_ties += other >> 16;
+    }
+    write_section(row, forced, cut, first, last, keys, ties, g->prefix_blocks,
+                  list + (kept + least(ties, cut.wanted)));
+    return all_kept + least(all_ties, cut.wanted);
+}
+
+// The numbers first ... first + n - 1.
+DEVICE void write_run(Global<uint16_t> list, u32 first, u32 n)
+{
+    for (u32 j = thread_id(); j < n; j += THREADS)
+        list[j] = (uint16_t)(first + j);
+}
+
+KERNEL(draft_select_list, CUDA_SELECT_THREADS, 10)
+{
+    Geometry g = geometry_of(a);
+    u32 head = block_id() / g->blocks, block = block_id() % g->blocks;
+    u32 i = block - g->prefix_blocks, s = g->video_blocks, count = g->blocks;
+    Global<uint16_t> list = rows_at<uint16_t>(a, g->lists, block_id(), g->blocks);
+    if (i < s) {
+        Search found = a.step == 0 ? head_cut(a, g, head, i) : row_cut(a, g, head, i);
+        u32 kept = write_video(a, g, head, i, cut_of(found), list + g->prefix_blocks);
+        write_run(list, 0, g->prefix_blocks);
+        write_run(list + (g->prefix_blocks + kept), g->prefix_blocks + s, g->suffix_blocks);
+        count = g->prefix_blocks + kept + g->suffix_blocks;
+    } else {
+        write_run(list, 0, count);
+    }
+    if (thread_id() == 0)
+        rows_at<u32>(a, g->counts, head, g->blocks)[block] = count;
+}
+
+// ---- Order ----------------------------------------------------------------------------------------
+
+// A block's count and how far it is from the end: the larger, the earlier its turn.
+DEVICE u32 turn_of(Global<const u32> counts, u32 blocks, u32 block)
+{
+    return block < blocks ? counts[block] << 16 | (0xffffu - block) : 0;
+}
+
+KERNEL(draft_select_order, CUDA_SELECT_THREADS, 8)
+{
+    SHARED_ARRAY(u32, turns, THREADS);
+    Geometry g = geometry_of(a);
+    u32 groups = div_up(g->blocks, THREADS), id = thread_id();
+    u32 head = block_id() / groups, block = block_id() % groups * THREADS + id;
+    Global<const u32> counts = rows_at<const u32>(a, g->counts, head, g->blocks);
+    u32 mine = turn_of(counts, g->blocks, block), place = 0;
+    for (u32 first = 0; first < g->blocks; first += THREADS) {
+        block_barrier();
+        turns[id] = turn_of(counts, g->blocks, first + id);
+        block_barrier();
+        for (u32 j = 0; j < THREADS; j += 4) {
+            Unit x = load_shared_unit(shared_address(turns + j));
+            UNROLL for (u32 e = 0; e < 4; e++) place += x.v[e] > mine;
+        }
+    }
+    if (block < g->blocks)
+        rows_at<uint16_t>(a, g->order, head, g->blocks)[place] = (uint16_t)block;
+}
