@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: MIT
+"""The self-test of gpu_compare.py, without PyTorch and without a GPU. The structures of libdraft.py
+are checked by what the CPU backend makes of them: a misplaced field gives another result."""
+import ctypes
+import math
+import random
+
+import gpu_compare
+import libdraft
+
+SHAPE = libdraft.Shape(prefix=3, frames=3, height=5, width=7, suffix=130, heads=4, kv_heads=2,
+                       dim=8)
+TILE = (2, 3, 4)
+ALIGNMENT = 256  # of what draft_alloc gives
+BOUND = 1e-5     # of f32 sums of 238 terms of about 1
+
+
+def expect(condition, what):
+    if not condition:
+        raise AssertionError(what)
+
+
+def near(got, wanted, what, bound=BOUND):
+    worst = max(abs(a - b) for a, b in zip(got, wanted))
+    expect(len(got) == len(wanted) and worst <= bound, f"{what}: off by {worst}")
+
+
+def random_lists(layout, heads, sparsity, seed):
+    """counts and lists as draft_lists_write takes them: in each row of a video block as many random
+    video blocks as the sparsity leaves, at least one; every pair with a text block."""
+    blocks, first, count = layout.blocks, layout.prefix_blocks, layout.video_blocks
+    video = range(first, first + count)
+    text = [b for b in range(blocks) if b not in video]
+    kept = max(1, round((1 - sparsity) * count))
+    generator = random.Random(seed)
+    counts = (ctypes.c_uint32 * (heads * blocks))()
+    lists = (ctypes.c_uint16 * (heads * blocks * blocks))()
+    for row in range(heads * blocks):
+        chosen = generator.sample(video, kept) + text if row % blocks in video else range(blocks)
+        counts[row] = len(chosen)
+        for i, block in enumerate(sorted(chosen)):
+            lists[row * blocks + i] = block
+    return counts, lists
+
+
+class Rig:
+    """The shape on the CPU backend, with random numbers."""
+
+    def __init__(self, library, sparsity, tile=TILE):
+        self.context = libdraft.Context(library, "cpu")
+        self.plan = libdraft.Plan(self.context, SHAPE, sparsity, libdraft.F32, tile)
+        self.layout, self.tokens = self.plan.layout, gpu_compare.tokens_of(SHAPE)
+        generator = random.Random(7)
+        self.values, self.addresses = [], []
+        for heads in (SHAPE.heads, SHAPE.kv_heads, SHAPE.kv_heads, SHAPE.heads):
+            count = self.tokens * heads * SHAPE.dim
+            data = (ctypes.c_float * count)(*(generator.gauss(0, 1) for _ in range(count)))
+            address = self.context.alloc(4 * count)
+            expect(address % ALIGNMENT == 0, "an aligned address")
+            self.context.write(address, data)
+            self.values.append(data)
+            self.addresses.append(address)
+        self.workspace = self.context.alloc(self.layout.size)
+        self.lse = self.context.alloc(4 * SHAPE.heads * self.tokens)
+
+    def close(self):
+        for address in [*self.addresses, self.workspace, self.lse]:
+            self.context.free(address)
+        self.plan.close()
+        self.context.close()
+
+    def run(self, stages=0):
+        """out and lse."""
+        arguments = self.plan.arguments(self.addresses, self.workspace, stages)
+        arguments.lse = self.lse
+        self.plan.run(arguments)
+        self.context.wait()
+        count = self.tokens * SHAPE.heads * SHAPE.dim
+        return (list(self.context.read(self.addresses[3], ctypes.c_float, count)),
+                list(self.context.read(self.lse, ctypes.c_float, SHAPE.heads * self.tokens)))
+
+    def lists(self):
+        """For each head and query block its key blocks."""
+        blocks, heads = self.layout.blocks, SHAPE.heads
+        read, start = self.context.read, self.workspace
+        counts = read(start + self.layout.counts, ctypes.c_uint32, heads * blocks)
+        lists = read(start + self.layout.lists, ctypes.c_uint16, heads * blocks * blocks)
+        return [[list(lists[row * blocks:row * blocks + counts[row]])
+                 for row in range(h * blocks, (h + 1) * blocks)] for h in range(heads)]
+
+    def attention(self, lists):
+        """The same by the definition, one row after the other: out and lse."""
+        members = libdraft.block_tokens(SHAPE, self.layout)
+        q, k, v, dim = *self.values[:3], SHAPE.dim
+        out, lse = [0.0] * len(q), [0.0] * (SHAPE.heads * self.tokens)
+        for head in range(SHAPE.heads):
+            pair = head // (SHAPE.heads // SHAPE.kv_heads)
+            for block, row in enumerate(lists[head]):
+                at = [(t * SHAPE.kv_heads + pair) * dim for b in row for t in members[b]]
+                for token in members[block]:
+                    query = (token * SHAPE.heads + head) * dim
+                    logits = [sum(q[query + i] * k[key + i] for i in range(dim)) / math.sqrt(dim)
+                              for key in at]
+                    most = max(logits)
+                    weights = [math.exp(x - most) for x in logits]
+                    total = sum(weights)
+                    lse[head * self.tokens + token] = most + math.log(total)
+                    for i in range(dim):
+                        out[query + i] = sum(w * v[key + i] for w, key in zip(weights, at)) / total
+        return out, lse
+
+    def agrees(self, got, what):
+        wanted = self.attention(self.lists())
+        near(got[0], wanted[0], what + ": out")
+        near(got[1], wanted[1], what + ": lse")
+
+    def token_pairs(self, lists):
+        sizes = [len(tokens) for tokens in libdraft.block_tokens(SHAPE, self.layout)]
+        return sum(sizes[i] * sizes[j] for head in lists for i, row in enumerate(head) for j in row)
+
+
+def test_layout(library):
+    rig = Rig(library, 0.5)
+    layout, info = rig.layout, rig.context.info
+    expect((layout.tile.t, layout.tile.h, layout.tile.w) == TILE, "the tile")
+    expect((layout.tiles_t, layout.tiles_h, layout.tiles_w) == (2, 2, 2), "the tile grid")
+    expect((layout.prefix_blocks, layout.video_blocks, layout.suffix_blocks) == (1, 8, 2), "parts")
+    expect(layout.blocks == 11 and layout.tokens == rig.tokens, "blocks and tokens")
+    places = [getattr(layout, name) for name in ("pooled_q", "pooled_k", "pooled_v", "map",
+                                                 "counts", "lists", "order")]
+    expect(len(set(places)) == 7 and max(places) < layout.size, "places in the workspace")
+    members = libdraft.block_tokens(SHAPE, layout)
+    expect(len(members) == layout.blocks, "as many blocks as the layout says")
+    expect(sorted(t for block in members for t in block) == list(range(rig.tokens)),
+           "each token in one block")
+    expect(info.backend == b"cpu" and info.software == 1 and info.memory > 1 << 20, "the device")
+    expect(info.types == 0b1110 and info.attend in (b"avx512", b"avx2", b"baseline"), "its kernels")
+    expect(rig.plan.kernel(libdraft.ATTEND).encode() == info.attend, "the plan's kernel")
+    rig.close()
+
+
+def test_run(library):
+    rig = Rig(library, 0.5)
+    whole = rig.run()
+    rig.agrees(whole, "all stages at once")
+    lists = rig.lists()
+    density = rig.plan.density(rig.workspace)
+    pairs = rig.token_pairs(lists)
+    expect(density.kept_pairs == 4 * 32 and density.video == 0.5, "the budget")
+    expect(density.flops == 4 * SHAPE.dim * pairs and density.empty_rows == 0, "counted work")
+    expect(abs(density.work - pairs / rig.tokens ** 2 / SHAPE.heads) < 1e-12, "share of the work")
+    for stage in libdraft.STAGES.values():
+        single = rig.run(stage)
+    expect(single == whole, "the stages one by one give the same bits")
+    rig.close()
+
+
+def test_random_lists(library):
+    rig = Rig(library, 0)
+    counts, lists = random_lists(rig.layout, SHAPE.heads, 0.75, 3)
+    rig.plan.write_lists(rig.workspace, counts, lists)
+    rig.agrees(rig.run(libdraft.ATTEND), "lists of one's own")
+    density = rig.plan.density(rig.workspace)
+    expect(density.video == 0.25, "two video blocks of eight in each row")
+    expect(rig.lists() != random_lists_of(rig, 4), "another seed, other lists")
+    rig.close()
+
+
+def random_lists_of(rig, seed):
+    rig.plan.write_lists(rig.workspace, *random_lists(rig.layout, SHAPE.heads, 0.75, seed))
+    return rig.lists()
+
+
+def test_failure(library):
+    context = libdraft.Context(library, "cpu")
+    try:
+        libdraft.Plan(context, SHAPE, 2.0)
+        raise AssertionError("a sparsity of 2 was taken")
+    except libdraft.Failure as failure:
+        expect("bad argument" in str(failure) and "sparsity" in str(failure), "the log's words")
+    context.close()
+
+
+def test_numbers(_):
+    made = gpu_compare.summary([3.0, 1.0, 2.0, 10.0])
+    expect(made == {"median": 2.5, "min": 1.0, "max": 10.0, "rounds": 4}, "the summary")
+    expect(gpu_compare.rate(2e12, 1e6) == 2, "2 TFLOP in a second")
+    for name in gpu_compare.SHAPES:
+        expect(gpu_compare.shape_of(name).heads > 0, name)
+    tera = {name: 4e-12 * 128 * gpu_compare.tokens_of(shape) ** 2 * shape.heads
+            for name, shape in ((n, gpu_compare.shape_of(n)) for n in gpu_compare.TABLE)}
+    expect(round(tera["hunyuan-720p"], 1) == 174.2, "TFLOP of HunyuanVideo")
+    expect(round(tera["minimax-h3"]) == 310, "TFLOP of MiniMax-H3")
+    expect(gpu_compare.shape_of("clip", 64).dim == 64, "another dim")
+
+
+def test_table(_):
+    times = {name: gpu_compare.summary([float(us)]) for name, us in
+             (("pool", 5), ("score", 2), ("select", 3), ("attend", 100), ("run", 108),
+              ("cudnn", 500))}
+    flops = 4.0 * 128 * 1000 ** 2 * 2
+    row = gpu_compare.derive({"shape": "x", "lists": "draft", "sparsity": 0.9, "tokens": 1000,
+                              "heads": 2, "dim": 128, "kept": 0.1, "flops": flops / 10,
+                              "times_us": times})
+    expect(row["small_share"] == 0.1, "the small stages")
+    expect(abs(row["rate_vs_cudnn"] - 0.5) < 1e-12, "a tenth of the work in a fifth of the time")
+    expect(abs(row["speedup_vs_cudnn"] - 500 / 108) < 1e-12, "against the whole run")
+    expect("rate_vs_flash" not in row, "no ratio to what was not measured")
+    text = gpu_compare.markdown({"results": [row], "checks": [],
+                                 "missing": {"flex": "no compiler"}})
+    header, rule, line = text[:3]
+    expect(header.count("|") == rule.count("|") == line.count("|"), "as many cells in each line")
+    expect("Flex us" not in header and "cuDNN dense us" in header, "only what was measured")
+    expect("* flex: not measured: no compiler" in text, "what is missing, and why")
+
+
+def run(library):
+    """Every test of this file; returns the exit status."""
+    failed = 0
+    for name, test in sorted(globals().items()):
+        if name.startswith("test_"):
+            try:
+                test(library)
+                print(f"ok      {name}")
+            except (AssertionError, libdraft.Failure) as error:
+                failed += 1
+                print(f"FAILED  {name}: {error}")
+    return 1 if failed else 0
