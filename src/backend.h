@@ -80,14 +80,18 @@ bool draft_kernel_allowed(const struct draft_plan *plan, const char *name,
 /* Every pointer is set. Functions with a draft_status log the reason of a failure themselves. */
 struct draft_backend {
     const char *name;
+    /* Takes the caller's own device and queues: draft_context_params.native, where open also fills
+     * context->device, and draft_run_params.queue. Others get NULL for both. */
+    bool adopts;
 
     /* Append this backend's devices from out[*count] on while there is room (capacity is of the whole
      * array), add their number to *count in any case, log why there are none. */
     draft_status (*devices)(const struct draft_log *log, struct draft_device_info *out,
                             size_t capacity, size_t *count);
 
-    /* Open device params->device (the core has resolved names); fill context->state. The core has
-     * filled context->log and context->device. On failure nothing is left behind. */
+    /* Open device params->device (the core has resolved names), or params->native where that is
+     * given; fill context->state. The core has filled context->log and, without native,
+     * context->device. On failure nothing is left behind. */
     draft_status (*open)(draft_context *context, const struct draft_context_params *params);
     void (*close)(draft_context *context);
 

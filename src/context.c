@@ -127,6 +127,22 @@ static draft_status choose_device(const struct draft_log *log,
     return status;
 }
 
+/* The caller's own: only the backend that opens it can say which device that is. */
+static draft_status adopt_device(const struct draft_log *log,
+                                 const struct draft_context_params *params,
+                                 struct draft_device_info *out)
+{
+    DRAFT_REQUIRE(log, DRAFT_ERROR_ARGUMENT, params->backend,
+                  "native is given, but no backend: it says what native points to");
+    const struct draft_backend *backend = find_backend(params->backend);
+    DRAFT_REQUIRE(log, DRAFT_ERROR_NO_DEVICE, backend, "this build has no backend called \"%s\"",
+                  params->backend);
+    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, backend->adopts,
+                  "native must be NULL: backend \"%s\" brings its own device", backend->name);
+    *out = (struct draft_device_info){.backend = backend->name};
+    return DRAFT_OK;
+}
+
 /* ---- Create and destroy -------------------------------------------------------------------- */
 
 draft_status draft_context_create(const struct draft_context_params *given, draft_context **out)
@@ -135,10 +151,9 @@ draft_status draft_context_create(const struct draft_context_params *given, draf
     struct draft_context_params params = given ? *given : defaults;
     const struct draft_log *log = &params.log;
     DRAFT_REQUIRE(log, DRAFT_ERROR_ARGUMENT, out, "out is NULL");
-    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, !params.native,
-                  "native must be NULL: this version brings its own device");
     struct draft_device_info device;
-    draft_status status = choose_device(log, &params, &device);
+    draft_status status =
+        params.native ? adopt_device(log, &params, &device) : choose_device(log, &params, &device);
     if (status)
         return status;
     draft_context *context = draft_calloc(1, sizeof *context);
@@ -152,8 +167,8 @@ draft_status draft_context_create(const struct draft_context_params *given, draf
         draft_release(context);
         return status;
     }
-    draft_log(log, DRAFT_LOG_INFO, "using %s device %u, %s", device.backend, device.index,
-              device.name);
+    draft_log(log, DRAFT_LOG_INFO, "using %s device %u, %s%s", context->device.backend,
+              context->device.index, context->device.name, params.native ? ", of the caller" : "");
     *out = context;
     return DRAFT_OK;
 }

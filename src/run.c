@@ -103,8 +103,9 @@ static draft_status check_addresses(const struct draft_plan *plan,
             (unsigned long long)run->lse);
     REQUIRE(run->valid % 4 == 0, "valid is %#llx; it must be a multiple of 4",
             (unsigned long long)run->valid);
-    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, !run->queue,
-                  "queue must be NULL: this version has only the context's own queue");
+    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, !run->queue || plan->context->backend->adopts,
+                  "queue must be NULL: backend \"%s\" has only the context's own queue",
+                  plan->context->backend->name);
     return DRAFT_OK;
 }
 

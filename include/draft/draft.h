@@ -112,7 +112,8 @@ struct draft_context_params {
                                 device which is not software, else the CPU                    */
     uint32_t device;         /* index within the backend; ignored where device_name is set    */
     const char *device_name; /* NULL, or part of a device's name, case ignored                */
-    const void *native;   /* must be NULL in this version: reserved for the caller's own device */
+    const void *native;   /* NULL, or the caller's own device for the backend that is named above,
+                             device and device_name ignored: draft/cuda.h. Others: UNSUPPORTED */
     uint32_t threads;     /* CPU backend: worker threads; 0: one for each processor        */
     struct draft_log log; /* copied; used until the context is destroyed                   */
 };
@@ -122,7 +123,7 @@ struct draft_context_params {
 DRAFT_EXPORT DRAFT_NODISCARD draft_status
 draft_context_create(const struct draft_context_params *params, draft_context **out);
 
-/* Waits for enqueued work. Plans and allocations must be gone before. */
+/* Waits for work on its own queue. Plans and allocations must be gone before. */
 DRAFT_EXPORT void draft_context_destroy(draft_context **context);
 
 /* What was opened. */
@@ -271,19 +272,21 @@ struct draft_run_params {
     uint32_t stages;     /* bits of draft_stage; 0: all. Fewer use what is in the workspace:
                                 DRAFT_ATTEND alone runs lists of an earlier run or the caller's own
                                 (draft_lists_write, or written by the caller's kernels)          */
-    void *queue;         /* must be NULL in this version: the context's own queue            */
+    void *queue;         /* NULL: the context's own queue. CUDA backend: or a CUstream, see
+                                draft/cuda.h. Others: UNSUPPORTED                                */
 };
 
 /* Enqueue the stages on the queue, in order; the effects are visible to later work on the same queue
  * and, after draft_wait or draft_read, to the host. Allocates nothing and does not wait, except that
  * the CPU backend returns when the work is done, and the Vulkan backend may wait for earlier
- * submissions of its own so that no more than a bounded number is under way.
+ * submissions of its own so that no more than a bounded number is under way. On CUDA it can be
+ * captured into a graph: draft/cuda.h.
  * Thread-safe; runs that overlap in time need distinct workspaces and outputs.
  * Errors: ARGUMENT (nothing was enqueued), MEMORY, DEVICE. */
 DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_run(const draft_plan *plan,
                                                     const struct draft_run_params *params);
 
-/* Wait for all work on the context's own queue. Errors: DEVICE. */
+/* Wait for all work on the context's own queue. Errors: DEVICE; ARGUMENT while it is captured. */
 DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_wait(draft_context *context);
 
 /* ---- Lists ------------------------------------------------------------------------------ */
