@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+#include "device.h"
+
+struct cuda_context {
+    struct cuda_device device;
+    struct cuda_modules modules;
+    struct cuda_memory memory;
+};
+
+struct cuda_plan {
+    struct {
+        uint32_t count;
+        struct cuda_step steps[CUDA_MAX_PASSES];
+    } stages[DRAFT_STAGES];
+};
+
+extern const struct draft_backend draft_backend_cuda;
+
+/* ---- Device ---------------------------------------------------------------------------------- */
+
+static draft_status devices(const struct draft_log *log, struct draft_device_info *out,
+                            size_t capacity, size_t *count)
+{
+    struct cuda_driver driver;
+    draft_status status = draft_cuda_driver_open(log, &driver);
+    if (status) /* no CUDA is no failure */
+        return status == DRAFT_ERROR_NO_DEVICE ? DRAFT_OK : status;
+    struct cuda_physical physical = {.index = 0};
+    int ordinal = 0;
+    while (draft_cuda_next(log, &driver, &ordinal, &physical)) {
+        if (*count < capacity)
+            draft_cuda_describe(&driver, &physical, &out[*count]);
+        ++*count;
+        physical.index++;
+    }
+    if (physical.index == 0)
+        draft_log(log, DRAFT_LOG_INFO, "cuda: no usable device among %d", driver.devices);
+    draft_cuda_driver_close(&driver);
+    return DRAFT_OK;
+}
+
+static draft_status open_device(draft_context *context, const struct draft_context_params *params)
+{
+    struct cuda_context *cuda = draft_cuda_calloc(&context->log, 1, sizeof *cuda, "a context");
+    if (!cuda)
+        return DRAFT_ERROR_MEMORY;
+    draft_status status =
+        draft_cuda_device_open(&context->log, params->native, params->device, &cuda->device);
+    if (status) {
+        draft_release(cuda);
+        return status;
+    }
+    draft_cuda_modules_open(&cuda->modules);
+    draft_cuda_memory_open(&cuda->memory);
+    draft_cuda_describe(&cuda->device.driver, &cuda->device.physical, &context->device);
+    context->state = cuda;
+    return DRAFT_OK;
+}
+
+/* Also after a failure, when the driver refuses everything: then only host memory is given back. */
+static void close_device(draft_context *context)
+{
+    struct cuda_context *cuda = context->state;
+    const struct cuda_api *api = &cuda->device.driver.api;
+    bool current = !api->cuCtxPushCurrent(cuda->device.context);
+    if (current && !draft_cuda_not_capturing(&cuda->device, "draft_context_destroy"))
+        api->cuStreamSynchronize(cuda->device.stream);
+    draft_cuda_memory_close(&cuda->device, &cuda->memory, current);
+    draft_cuda_modules_close(&cuda->device, &cuda->modules, current);
+    if (current)
+        draft_cuda_pop(&cuda->device);
+    draft_cuda_device_close(&cuda->device);
+    draft_release(cuda);
+}
+
+/* ---- Memory ---------------------------------------------------------------------------------- */
+
+static draft_status alloc_memory(draft_context *context, size_t size, draft_address *out)
+{
+    struct cuda_context *cuda = context->state;
+    draft_status status = draft_cuda_push(&cuda->device);
+    if (status)
+        return status;
+    status = draft_cuda_alloc(&cuda->device, &cuda->memory, size, out);
+    draft_cuda_pop(&cuda->device);
+    return status;
+}
+
+static void free_memory(draft_context *context, draft_address address)
+{
+    struct cuda_context *cuda = context->state;
+    if (draft_cuda_push(&cuda->device))
+        return; /* goes with the context */
+    draft_cuda_free(&cuda->device, &cuda->memory, address);
+    draft_cuda_pop(&cuda->device);
+}
+
+static draft_status write_memory(draft_context *context, draft_address to, const void *from,
+                                 size_t size)
+{
+    struct cuda_context *cuda = context->state;
+    draft_status status = draft_cuda_push(&cuda->device);
+    if (status)
+        return status;
+    status = draft_cuda_write(&cuda->device, &cuda->memory, to, from, size);
+    draft_cuda_pop(&cuda->device);
+    return status;
+}
+
+static draft_status read_memory(draft_context *context, void *to, draft_address from, size_t size)
+{
+    struct cuda_context *cuda = context->state;
+    draft_status status = draft_cuda_push(&cuda->device);
+    if (status)
+        return status;
+    status = draft_cuda_read(&cuda->device, &cuda->memory, to, from, size);
+    draft_cuda_pop(&cuda->device);
+    return status;
+}
+
+/* ---- Plan ------------------------------------------------------------------------------------ */
+
+static const struct cuda_variant *choose(const struct draft_plan *plan, draft_stage stage)
+{
+    const struct cuda_context *cuda = plan->context->state;
+    size_t count;
+    const struct cuda_variant *variants = draft_cuda_variants(stage, &count);
+    for (size_t i = 0; i < count; i++) {
+        const char *why = variants[i].refuses(&cuda->device.physical.caps, &plan->geometry);
+        if (!why && !draft_kernel_allowed(plan, variants[i].name, draft_cuda_variant_names(stage)))
+            why = "DRAFT_KERNEL leaves it out";
+        if (!why)
+            return &variants[i];
+        draft_log(&plan->context->log, DRAFT_LOG_INFO, "cuda %s: not %s: %s",
+                  draft_stage_name(stage), variants[i].name, why);
+    }
+    draft_log(&plan->context->log, DRAFT_LOG_ERROR, "cuda %s: no kernel is left",
+              draft_stage_name(stage));
+    return NULL;
+}
+
+static draft_status make_step(const struct draft_plan *plan, draft_stage stage,
+                              const struct cuda_pass *pass, struct cuda_step *out)
+{
+    struct cuda_context *cuda = plan->context->state;
+    uint64_t blocks = pass->blocks(&plan->geometry);
+    if (blocks > INT32_MAX) {
+        draft_log(&plan->context->log, DRAFT_LOG_ERROR,
+                  "cuda %s: the shape takes more than 2^31 - 1 thread blocks",
+                  draft_stage_name(stage));
+        return DRAFT_ERROR_UNSUPPORTED;
+    }
+    out->blocks = (uint32_t)blocks;
+    return draft_cuda_modules_step(&cuda->device, &cuda->modules, pass, out);
+}
+
+static draft_status make_stage(struct draft_plan *plan, struct cuda_plan *state, unsigned index)
+{
+    draft_stage stage = (draft_stage)(1 << index);
+    const struct draft_geometry *g = &plan->geometry;
+    const struct cuda_variant *variant = choose(plan, stage);
+    if (!variant)
+        return DRAFT_ERROR_UNSUPPORTED;
+    struct cuda_pass passes[CUDA_MAX_PASSES];
+    state->stages[index].count = variant->passes(g, passes);
+    for (uint32_t i = 0; i < state->stages[index].count; i++) {
+        draft_status status = make_step(plan, stage, &passes[i], &state->stages[index].steps[i]);
+        if (status)
+            return status;
+    }
+    /* Stages run one after the other, so that they share their scratch. */
+    uint64_t scratch = variant->scratch ? variant->scratch(g) : 0;
+    if (scratch > plan->scratch_size)
+        plan->scratch_size = scratch;
+    plan->kernels[index] = variant->name;
+    return DRAFT_OK;
+}
+
+static draft_status make_plan(draft_plan *plan)
+{
+    struct cuda_context *cuda = plan->context->state;
+    struct cuda_plan *state = draft_cuda_calloc(&plan->context->log, 1, sizeof *state, "a plan");
+    if (!state)
+        return DRAFT_ERROR_MEMORY;
+    plan->state = state;
+    plan->scratch_size = 0;
+    draft_status status = draft_cuda_push(&cuda->device);
+    if (status)
+        return status;
+    for (unsigned s = 0; s < DRAFT_STAGES && !status; s++)
+        status = make_stage(plan, state, s);
+    draft_cuda_pop(&cuda->device);
+    return status;
+}
+
+static void drop_plan(draft_plan *plan)
+{
+    draft_release(plan->state);
+    plan->state = NULL;
+}
+
+/* ---- Run ------------------------------------------------------------------------------------- */
+
+/* The context stays pushed until end. Nothing here may wait, allocate or call back, as the
+ * stream may be under capture. */
+static draft_status begin(draft_context *context, void **queue)
+{
+    struct cuda_context *cuda = context->state;
+    draft_status status = draft_cuda_push(&cuda->device);
+    if (!status && !*queue)
+        *queue = cuda->device.stream;
+    return status;
+}
+
+static draft_status launch(const draft_plan *plan, draft_stage stage, const struct draft_args *args,
+                           void *queue)
+{
+    struct cuda_context *cuda = plan->context->state;
+    const struct cuda_plan *state = plan->state;
+    unsigned index = draft_stage_index(stage);
+    struct draft_args own = *args;
+    void *parameters[] = {&own}; /* copied by the launch */
+    draft_status status = DRAFT_OK;
+    for (uint32_t i = 0; i < state->stages[index].count && !status; i++) {
+        const struct cuda_step *s = &state->stages[index].steps[i];
+        own.step = s->step;
+        status = CUDA_CALL(&cuda->device, cuLaunchKernel, s->function, s->blocks, 1, 1, s->threads,
+                           1, 1, s->shared, queue, parameters, NULL);
+    }
+    return status;
+}
+
+static draft_status end(draft_context *context, void *queue, bool ok)
+{
+    struct cuda_context *cuda = context->state;
+    (void)queue, (void)ok; /* what was launched runs */
+    draft_cuda_pop(&cuda->device);
+    return DRAFT_OK;
+}
+
+static draft_status wait_for_work(draft_context *context)
+{
+    struct cuda_context *cuda = context->state;
+    draft_status status = draft_cuda_push(&cuda->device);
+    if (status)
+        return status;
+    status = draft_cuda_not_capturing(&cuda->device, "draft_wait");
+    if (!status)
+        status = draft_cuda_synchronise(&cuda->device);
+    draft_cuda_pop(&cuda->device);
+    return status;
+}
+
+const struct draft_backend draft_backend_cuda = {
+    .name = "cuda",
+    .adopts = true,
+    .devices = devices,
+    .open = open_device,
+    .close = close_device,
+    .alloc = alloc_memory,
+    .free = free_memory,
+    .write = write_memory,
+    .read = read_memory,
+    .plan = make_plan,
+    .unplan = drop_plan,
+    .begin = begin,
+    .launch = launch,
+    .end = end,
+    .wait = wait_for_work,
+    .variants = draft_cuda_variant_names,
+};

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernels.h"
+
+#include "../../cuda/launch.h"
+
+/* ---- Images ---------------------------------------------------------------------------------- */
+
+extern const uint32_t draft_fatbin_pool[], draft_fatbin_score[], draft_fatbin_select[],
+    draft_fatbin_attend_sm80[];
+
+const void *draft_cuda_image(enum cuda_module module)
+{
+    static const uint32_t *const images[CUDA_MODULES] = {
+        [CUDA_MODULE_POOL] = draft_fatbin_pool,
+        [CUDA_MODULE_SCORE] = draft_fatbin_score,
+        [CUDA_MODULE_SELECT] = draft_fatbin_select,
+        [CUDA_MODULE_ATTEND_SM80] = draft_fatbin_attend_sm80,
+    };
+    return images[module];
+}
+
+/* ---- Common ---------------------------------------------------------------------------------- */
+
+static uint64_t div_up(uint64_t a, uint64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static uint64_t head_count(const struct draft_geometry *g)
+{
+    return (uint64_t)g->batch * g->heads;
+}
+
+static const char *fits_all(const struct cuda_caps *caps, const struct draft_geometry *g)
+{
+    (void)caps, (void)g;
+    return NULL;
+}
+
+/* Of the kernels of a stage, [type][dim above 64]: types in the order of DRAFT_ABI_F16 ... */
+#define BY_TYPE_AND_DIM(stage)                                                                     \
+    {                                                                                              \
+        {"draft_" stage "_f16_64", "draft_" stage "_f16_128"},                                     \
+        {                                                                                          \
+            "draft_" stage "_bf16_64", "draft_" stage "_bf16_128"                                  \
+        }                                                                                          \
+    }
+enum { TYPES = 2 };
+
+/* ---- pool ------------------------------------------------------------------------------------ */
+
+static uint64_t pool_blocks(const struct draft_geometry *g)
+{
+    return g->batch * ((uint64_t)g->heads + 2 * (uint64_t)g->kv_heads) * g->video_blocks;
+}
+
+static uint32_t pool_passes(const struct draft_geometry *g, struct cuda_pass *out)
+{
+    static const char *const kernels[TYPES][2] = BY_TYPE_AND_DIM("pool");
+    out[0] = (struct cuda_pass){
+        .module = CUDA_MODULE_POOL,
+        .kernel = kernels[g->type - DRAFT_ABI_F16][g->dim > 64],
+        .threads = CUDA_POOL_THREADS,
+        .blocks = pool_blocks,
+    };
+    return 1;
+}
+
+/* ---- score ----------------------------------------------------------------------------------- */
+
+static uint64_t score_blocks(const struct draft_geometry *g)
+{
+    return head_count(g) * div_up(g->video_blocks, CUDA_SCORE_ROWS) *
+           div_up(g->video_blocks, CUDA_SCORE_COLUMNS);
+}
+
+static uint64_t softmax_blocks(const struct draft_geometry *g)
+{
+    return head_count(g) * g->video_blocks;
+}
+
+static uint32_t score_passes(const struct draft_geometry *g, struct cuda_pass *out)
+{
+    (void)g;
+    out[0] = (struct cuda_pass){
+        .module = CUDA_MODULE_SCORE,
+        .kernel = "draft_score",
+        .threads = CUDA_SCORE_THREADS,
+        .blocks = score_blocks,
+    };
+    out[1] = (struct cuda_pass){
+        .module = CUDA_MODULE_SCORE,
+        .kernel = "draft_softmax",
+        .threads = CUDA_SOFTMAX_THREADS,
+        .blocks = softmax_blocks,
+    };
+    return 2;
+}
+
+/* ---- select ---------------------------------------------------------------------------------- */
+
+static bool row_budgets(const struct draft_geometry *g)
+{
+    return g->rule == DRAFT_ABI_ROW || g->rule == DRAFT_ABI_MASS;
+}
+
+/* For each head the histograms and states of the passes, and how many ties each row has. */
+static uint64_t select_scratch(const struct draft_geometry *g)
+{
+    uint64_t words =
+        CUDA_SELECT_PASSES * (CUDA_SELECT_DIGITS + CUDA_SELECT_STATE) + (uint64_t)g->video_blocks;
+    return row_budgets(g) ? 0 : head_count(g) * words * sizeof(uint32_t);
+}
+
+static uint64_t clear_blocks(const struct draft_geometry *g)
+{
+    return head_count(g);
+}
+
+static uint64_t head_blocks(const struct draft_geometry *g)
+{
+    return head_count(g) * div_up(g->video_blocks, CUDA_SELECT_ROWS);
+}
+
+static uint64_t list_blocks(const struct draft_geometry *g)
+{
+    return head_count(g) * g->blocks;
+}
+
+static uint64_t order_blocks(const struct draft_geometry *g)
+{
+    return head_count(g) * div_up(g->blocks, CUDA_SELECT_THREADS);
+}
+
+static struct cuda_pass select_pass(const char *kernel, uint32_t step,
+                                    uint64_t (*blocks)(const struct draft_geometry *))
+{
+    return (struct cuda_pass){
+        .module = CUDA_MODULE_SELECT,
+        .kernel = kernel,
+        .step = step,
+        .threads = CUDA_SELECT_THREADS,
+        .blocks = blocks,
+    };
+}
+
+static uint32_t select_passes(const struct draft_geometry *g, struct cuda_pass *out)
+{
+    uint32_t n = 0;
+    if (!row_budgets(g)) {
+        out[n++] = select_pass("draft_select_head", 0, clear_blocks);
+        for (uint32_t step = 1; step <= CUDA_SELECT_PASSES + 1; step++)
+            out[n++] = select_pass("draft_select_head", step, head_blocks);
+    }
+    out[n++] = select_pass("draft_select_list", row_budgets(g), list_blocks);
+    out[n++] = select_pass("draft_select_order", 0, order_blocks);
+    return n;
+}
+_Static_assert(1 + CUDA_SELECT_PASSES + 1 + 2 <= CUDA_MAX_PASSES, "passes of select");
+
+/* ---- attend ---------------------------------------------------------------------------------- */
+
+static uint64_t attend_blocks(const struct draft_geometry *g)
+{
+    return head_count(g) * g->blocks;
+}
+
+static uint32_t attend_shared(const struct draft_geometry *g)
+{
+    return g->dim > 64 ? CUDA_ATTEND_SHARED_128 : CUDA_ATTEND_SHARED_64;
+}
+
+static const char *sm80_refuses(const struct cuda_caps *caps, const struct draft_geometry *g)
+{
+    if (caps->major < 8)
+        return "the compute capability is below 8.0";
+    if (caps->shared < attend_shared(g))
+        return "the device's thread blocks have too little shared memory";
+    return NULL;
+}
+
+static uint32_t sm80_passes(const struct draft_geometry *g, struct cuda_pass *out)
+{
+    static const char *const kernels[TYPES][2] = BY_TYPE_AND_DIM("attend");
+    out[0] = (struct cuda_pass){
+        .module = CUDA_MODULE_ATTEND_SM80,
+        .kernel = kernels[g->type - DRAFT_ABI_F16][g->dim > 64],
+        .threads = CUDA_ATTEND_THREADS,
+        .shared = attend_shared(g),
+        .blocks = attend_blocks,
+    };
+    return 1;
+}
+
+/* ---- Tables ---------------------------------------------------------------------------------- */
+
+enum { MOST_VARIANTS = 1 };
+
+static const struct {
+    size_t count;
+    struct cuda_variant variants[MOST_VARIANTS];
+    const char *names[MOST_VARIANTS + 1];
+} tables[DRAFT_STAGES] = {
+    {1, {{"simt", fits_all, pool_passes, NULL}}, {"simt"}},
+    {1, {{"simt", fits_all, score_passes, NULL}}, {"simt"}},
+    {1, {{"simt", fits_all, select_passes, select_scratch}}, {"simt"}},
+    {1, {{"sm80", sm80_refuses, sm80_passes, NULL}}, {"sm80"}},
+};
+
+const struct cuda_variant *draft_cuda_variants(draft_stage stage, size_t *count)
+{
+    *count = tables[draft_stage_index(stage)].count;
+    return tables[draft_stage_index(stage)].variants;
+}
+
+const char *const *draft_cuda_variant_names(draft_stage stage)
+{
+    return tables[draft_stage_index(stage)].names;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#include <dlfcn.h>
+#include <string.h>
+
+#include "device.h"
+
+/* The name after cuda.h has renamed it. */
+#define NAME(name)     NAME_OF(name)
+#define NAME_OF(named) #named
+
+/* The first function that is missing, or NULL. */
+static const char *load(void *library, struct cuda_api *api)
+{
+    const char *missing = NULL;
+    void *symbol;
+#define X(name)                                                                                    \
+    symbol = dlsym(library, NAME(name));                                                           \
+    memcpy(&api->name, &symbol, sizeof symbol);                                                    \
+    if (!symbol && !missing)                                                                       \
+        missing = NAME(name);
+    DRAFT_CUDA_FUNCTIONS(X)
+#undef X
+    return missing;
+}
+
+static draft_status initialise(const struct draft_log *log, struct cuda_driver *driver)
+{
+    const struct cuda_api *api = &driver->api;
+    const char *call = "cuInit", *name = NULL;
+    CUresult result = api->cuInit(0);
+    if (!result) {
+        call = "cuDriverGetVersion";
+        result = api->cuDriverGetVersion(&driver->version);
+    }
+    if (!result) {
+        call = "cuDeviceGetCount";
+        result = api->cuDeviceGetCount(&driver->devices);
+    }
+    if (!result)
+        return DRAFT_OK;
+    bool memory = result == CUDA_ERROR_OUT_OF_MEMORY;
+    if (api->cuGetErrorName(result, &name) || !name)
+        name = "an unknown error";
+    draft_log(log, memory ? DRAFT_LOG_ERROR : DRAFT_LOG_INFO, "cuda: no device: %s gave %s (%d)",
+              call, name, (int)result);
+    return memory ? DRAFT_ERROR_MEMORY : DRAFT_ERROR_NO_DEVICE;
+}
+
+draft_status draft_cuda_driver_open(const struct draft_log *log, struct cuda_driver *out)
+{
+    /* The driver has threads and exit handlers of its own: once there it must stay. */
+    int flags = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE;
+    *out = (struct cuda_driver){.library = dlopen("libcuda.so.1", flags)};
+    if (!out->library) {
+        draft_log(log, DRAFT_LOG_INFO, "cuda: no driver: %s", dlerror());
+        return DRAFT_ERROR_NO_DEVICE;
+    }
+    draft_status status = DRAFT_ERROR_NO_DEVICE;
+    const char *missing = load(out->library, &out->api);
+    if (missing)
+        draft_log(log, DRAFT_LOG_INFO, "cuda: the driver is too old: it has no %s", missing);
+    else
+        status = initialise(log, out);
+    if (status)
+        draft_cuda_driver_close(out);
+    return status;
+}
+
+void draft_cuda_driver_close(struct cuda_driver *driver)
+{
+    if (driver->library)
+        dlclose(driver->library);
+    *driver = (struct cuda_driver){0};
+}
