@@ -29,6 +29,12 @@ draft_status draft_shape_layout(const struct draft_log *log, uint64_t scratch_si
 void draft_shape_budgets(const struct draft_geometry *g, const struct draft_plan_params *params,
                          uint32_t *budget);
 
+/* Bytes of the geometry with all that lies behind it (struct draft_tables of kernel_abi.h). Sets
+ * g->tables. src/tables.c. */
+uint64_t draft_tables_size(struct draft_geometry *g);
+/* block: zeroed memory of that size that begins with the geometry. */
+void draft_tables_fill(const struct draft_geometry *g, void *block);
+
 /* Bytes of one element. */
 uint32_t draft_type_size(draft_type type);
 

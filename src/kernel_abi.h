@@ -46,7 +46,10 @@ typedef uint64_t addr;
 #define DRAFT_MASS_ONE 0x80000000u
 
 /* The constant part of every stage's arguments: made by the plan, held in device memory, read by
- * all kernels. Offsets are bytes from the start of the workspace. u32 budget[heads] follows it:
+ * all kernels. Offsets are bytes from the start of the workspace. Behind it lie u32 budget[heads],
+ * and struct draft_tables with struct draft_span[blocks], `tables` units of
+ * DRAFT_UNIT bytes from the geometry's start.
+ * The budget:
  *   HEAD   pairs to keep in the head, forced ones included
  *   ROW    key blocks to keep in each row, forced ones included where they are fewer
  *   MASS   ceil(mass x DRAFT_MASS_ONE)
@@ -67,9 +70,26 @@ struct draft_geometry {
     f32 scale;  /* of the logits                            */
     u32 group;  /* heads / kv_heads                         */
     u32 tokens; /* of one sample                            */
-    u32 reserved;
+    u32 tables; /* units from the geometry's start to struct draft_tables */
 };
 DRAFT_ABI(draft_geometry, 176);
+
+/* Tiles at the edges of the grid are cut; which of the three edges overhang makes the class of a
+ * block: 1 time, 2 height, 4 width, added. Text is a class of its own. */
+#define DRAFT_CLASS_TEXT 8
+#define DRAFT_CLASSES    9
+
+/* How the slots of a block lie: distance in tokens from slot 0, for the slots inside the grid. */
+struct draft_tables {
+    u32 offsets[DRAFT_CLASSES][DRAFT_BLOCK];
+};
+DRAFT_ABI(draft_tables, 4 * DRAFT_CLASSES * DRAFT_BLOCK);
+
+struct draft_span {
+    u32 first; /* token of slot 0                                */
+    u32 info;  /* class << 8 | tokens inside the grid (1 to 128) */
+};
+DRAFT_ABI(draft_span, 8);
 
 /* The arguments of every kernel of every stage: 128 bytes, all that Vulkan promises for push
  * constants. Addresses are 0 where a stage does not use them. */

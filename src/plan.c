@@ -113,21 +113,23 @@ bool draft_kernel_allowed(const struct draft_plan *plan, const char *name, const
 
 /* ---- Create and destroy -------------------------------------------------------------------- */
 
-/* Geometry and budgets, as the kernels read them: budget[heads] right behind the struct. */
+/* Geometry, budgets and tables, as the kernels read them. */
 static draft_status upload_geometry(struct draft_plan *plan)
 {
     const struct draft_backend *backend = plan->context->backend;
-    size_t head = sizeof plan->geometry, tail = plan->geometry.heads * sizeof(uint32_t);
-    char *block = draft_calloc(1, head + tail);
+    struct draft_geometry *g = &plan->geometry;
+    uint64_t size = draft_tables_size(g);
+    char *block = draft_calloc(1, size);
     if (!block) {
         draft_log(&plan->context->log, DRAFT_LOG_ERROR, "out of host memory for a plan");
         return DRAFT_ERROR_MEMORY;
     }
-    memcpy(block, &plan->geometry, head);
-    memcpy(block + head, plan->budget, tail);
-    draft_status status = backend->alloc(plan->context, head + tail, &plan->device_geometry);
+    memcpy(block, g, sizeof *g);
+    memcpy(block + sizeof *g, plan->budget, g->heads * sizeof(uint32_t));
+    draft_tables_fill(g, block);
+    draft_status status = backend->alloc(plan->context, size, &plan->device_geometry);
     if (!status)
-        status = backend->write(plan->context, plan->device_geometry, block, head + tail);
+        status = backend->write(plan->context, plan->device_geometry, block, size);
     draft_release(block);
     return status;
 }
