@@ -19,5 +19,10 @@
 #define CUDA_SELECT_STATE   4    /* u32 of the search after each pass                           */
 
 #define CUDA_ATTEND_THREADS 128 /* a thread block: one query block of one head */
+#define CUDA_ATTEND_KEYS    64  /* slots of a key block in one step            */
+/* Bytes of dynamic shared memory: q, k, v. dim: 64 or 128, as the kernel's name says. */
+#define CUDA_ATTEND_SHARED(dim) ((DRAFT_BLOCK + 2 * CUDA_ATTEND_KEYS) * (dim)*2)
+#define CUDA_ATTEND_SHARED_64   CUDA_ATTEND_SHARED(64)
+#define CUDA_ATTEND_SHARED_128  CUDA_ATTEND_SHARED(128)
 
 #endif

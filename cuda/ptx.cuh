@@ -11,6 +11,7 @@
 
 #define DEVICE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#define UNROLL_BY_4 _Pragma("unroll 4") // where more would take too many registers
 
 // KERNEL(name, threads of a block, blocks that shall fit a multiprocessor) { ... a.geometry ... }
 #define KERNEL(name, threads, blocks)                                                              \

@@ -19,6 +19,18 @@ DEVICE u32 budget_of(const draft_args &a, u32 head)
     return global<const u32>(a.geometry + sizeof(draft_geometry))[head];
 }
 
+// The tables behind the geometry: offsets[class][slot], and the span of a block.
+DEVICE Global<const u32> offsets_of(const draft_args &a)
+{
+    return global<const u32>(a.geometry + geometry_of(a)->tables * (addr)DRAFT_UNIT);
+}
+
+DEVICE draft_span span_of(const draft_args &a, u32 block)
+{
+    addr tables = a.geometry + geometry_of(a)->tables * (addr)DRAFT_UNIT;
+    return global<const draft_span>(tables + sizeof(draft_tables))[block];
+}
+
 // Row `row` of an array in the workspace, rows of `length` elements of type T. In 64 bits.
 template <class T> DEVICE Global<T> rows_at(const draft_args &a, addr offset, addr row, u32 length)
 {

@@ -13,6 +13,7 @@
 
 #define DEVICE inline
 #define UNROLL
+#define UNROLL_BY_4
 
 #define KERNEL(name, threads, blocks)                                                              \
     static void name##_thread(const draft_args &a);                                                \
