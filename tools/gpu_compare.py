@@ -17,6 +17,7 @@ libdraft.py by runs on the CPU backend. --backend cpu measures that backend, on 
 import argparse
 import json
 import math
+import os
 import statistics
 import sys
 import time
@@ -157,14 +158,16 @@ class Session:
             "backend": machine.name, "libdraft": machine.context.library.version_text(),
             "torch": torch.__version__, "cuda": torch.version.cuda,
             "cudnn": cudnn.version() if cudnn.is_available() else None,
-            "command": " ".join(sys.argv), "results": [], "checks": [], "missing": {},
+            "results": [], "checks": [], "missing": {},
             "complete": False}
 
     def flush(self):
         if self.options.output:
-            with open(self.options.output, "w", encoding="utf-8") as out:
+            part = self.options.output + ".part"
+            with open(part, "w", encoding="utf-8") as out:
                 json.dump(self.report, out, indent=1)
                 out.write("\n")
+            os.replace(part, self.options.output)
 
     def missing(self, name, error):
         reason = error if isinstance(error, str) else reason_of(error)

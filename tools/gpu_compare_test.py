@@ -139,6 +139,11 @@ def test_layout(library):
     rig.close()
 
 
+def test_devices(library):
+    found = [info for info in library.list_devices() if info.backend == b"cpu"]
+    expect(len(found) == 1 and found[0].types == 0b1110, "the processor is a device")
+
+
 def test_run(library):
     rig = Rig(library, 0.5)
     whole = rig.run()

@@ -108,6 +108,16 @@ class Library:
             function.restype, function.argtypes = result, arguments
             setattr(self, name[len("draft_"):], function)
 
+    def list_devices(self):
+        """Every device of every backend, as a list of DeviceInfo."""
+        count = c_size_t()
+        status = self.devices(None, None, byref(count))
+        infos = (DeviceInfo * max(1, count.value))()
+        status = status or self.devices(None, infos, byref(count))
+        if status:
+            raise Failure(self.status_name(status).decode())
+        return list(infos)[:count.value]
+
     def version_text(self):
         number = self.version()
         return f"{number >> 16}.{number >> 8 & 255}.{number & 255}"
