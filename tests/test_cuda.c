@@ -1,0 +1,644 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What draft/cuda.h promises: the caller's own CUDA context and streams, capture into graphs. The
+ * program opens the driver itself and plays the caller. Results are compared bit for bit with those
+ * of a context of the library's own; that these are right is what the other tests look at. */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cuda.h>
+
+#include <draft/cuda.h>
+
+#include "rig.h"
+
+static struct test_device devices[MAX_DEVICES];
+static size_t device_count;
+
+/* ---- The caller's driver ---- */
+
+#define FUNCTIONS(X)                                                                               \
+    X(cuInit)                                                                                      \
+    X(cuDeviceGet)                                                                                 \
+    X(cuDeviceGetUuid)                                                                             \
+    X(cuCtxDestroy)                                                                                \
+    X(cuCtxGetCurrent)                                                                             \
+    X(cuCtxPushCurrent)                                                                            \
+    X(cuCtxPopCurrent)                                                                             \
+    X(cuCtxSynchronize)                                                                            \
+    X(cuStreamCreate)                                                                              \
+    X(cuStreamDestroy)                                                                             \
+    X(cuStreamSynchronize)                                                                         \
+    X(cuStreamBeginCapture)                                                                        \
+    X(cuStreamEndCapture)                                                                          \
+    X(cuGraphInstantiateWithFlags)                                                                 \
+    X(cuGraphLaunch)                                                                               \
+    X(cuGraphExecDestroy)                                                                          \
+    X(cuGraphDestroy)                                                                              \
+    X(cuMemAlloc)                                                                                  \
+    X(cuMemFree)                                                                                   \
+    X(cuMemcpyHtoD)                                                                                \
+    X(cuMemcpyDtoH)
+
+static struct {
+#define X(name) __typeof__(name) *name;
+    FUNCTIONS(X)
+#undef X
+    CUresult (*create)(CUcontext *, unsigned, CUdevice); /* cuCtxCreate of CUDA 12 and before */
+} cu;
+
+#define CU(call) ck_assert_int_eq(cu.call, CUDA_SUCCESS)
+
+/* The name after cuda.h has renamed it. */
+#define NAME(name)     NAME_OF(name)
+#define NAME_OF(named) #named
+
+static bool driver_open(void)
+{
+    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL), *symbol;
+    if (!library)
+        return false;
+    bool complete = true;
+#define X(name)                                                                                    \
+    symbol = dlsym(library, NAME(name));                                                           \
+    memcpy(&cu.name, &symbol, sizeof symbol);                                                      \
+    complete = complete && symbol;
+    FUNCTIONS(X)
+#undef X
+    symbol = dlsym(library, "cuCtxCreate_v2");
+    memcpy(&cu.create, &symbol, sizeof symbol);
+    return complete && symbol && cu.cuInit(0) == CUDA_SUCCESS;
+}
+
+static CUcontext current(void)
+{
+    CUcontext context = NULL;
+    CU(cuCtxGetCurrent(&context));
+    return context;
+}
+
+/* ---- Stands: a caller with a context and two streams, none of them current ---- */
+
+struct stand {
+    CUcontext context;
+    CUstream stream, second;
+    struct test_device device; /* of the library */
+};
+
+/* The driver also numbers GPUs that the library does not list. */
+static CUdevice find_device(const struct draft_device_info *info)
+{
+    CUdevice device;
+    CUuuid uuid;
+    int ordinal = 0;
+    do {
+        CU(cuDeviceGet(&device, ordinal++)); /* fails past the last */
+        CU(cuDeviceGetUuid(&uuid, device));
+    } while (memcmp(uuid.bytes, info->uuid, sizeof info->uuid) != 0);
+    return device;
+}
+
+static void stand_init(struct stand *s, size_t index)
+{
+    CUdevice device = find_device(&devices[index].info);
+    CUcontext popped;
+    memset(s, 0, sizeof *s);
+    CU(create(&s->context, 0, device));
+    CU(cuStreamCreate(&s->stream, CU_STREAM_NON_BLOCKING));
+    CU(cuStreamCreate(&s->second, CU_STREAM_NON_BLOCKING));
+    CU(cuCtxPopCurrent(&popped));
+    ck_assert_ptr_null(current());
+}
+
+static draft_status adopt(struct stand *s, CUcontext context, CUstream stream)
+{
+    struct draft_cuda_native native = {context, stream};
+    struct draft_context_params params = {
+        .backend = "cuda",
+        .native = &native,
+        .log = log_to(&s->device.log, DRAFT_LOG_INFO),
+    };
+    draft_status status = draft_context_create(&params, &s->device.context);
+    memset(&native, POISON, sizeof native); /* read during the call only */
+    if (!status)
+        draft_context_device(s->device.context, &s->device.info);
+    ck_assert_ptr_null(current());
+    return status;
+}
+
+/* Nothing of the caller's was destroyed, nothing of the library's is left current. */
+static void stand_free(struct stand *s)
+{
+    CUcontext popped;
+    CUdeviceptr memory;
+    draft_context_destroy(&s->device.context);
+    ck_assert_ptr_null(current());
+    CU(cuCtxPushCurrent(s->context));
+    CU(cuMemAlloc(&memory, 64));
+    CU(cuMemFree(memory));
+    CU(cuStreamSynchronize(s->stream));
+    CU(cuStreamDestroy(s->stream));
+    CU(cuStreamDestroy(s->second));
+    CU(cuCtxPopCurrent(&popped));
+    ck_assert_ptr_eq(popped, s->context);
+    CU(cuCtxDestroy(s->context));
+}
+
+static void stream_wait(const struct stand *s, CUstream stream)
+{
+    CUcontext popped;
+    CU(cuCtxPushCurrent(s->context));
+    CU(cuStreamSynchronize(stream));
+    CU(cuCtxPopCurrent(&popped));
+}
+
+/* ---- Problems and what comes out ---- */
+
+enum { INPUTS = 2 }; /* which inputs a rig holds: as the case says, or with q and k exchanged */
+
+static const struct test_case *the_case(void)
+{
+    return case_named("dim 64 bf16");
+}
+
+static void fill(struct rig *rig, int inputs)
+{
+    const struct host_tensor *q = &rig->problem->q, *k = &rig->problem->k;
+    ck_assert_uint_eq(q->size, k->size);
+    buffer_put(&rig->q, 0, inputs ? k->bytes : q->bytes, q->size);
+    buffer_put(&rig->k, 0, inputs ? q->bytes : k->bytes, q->size);
+}
+
+static void setup_rig(struct rig *rig, struct test_device *device, struct problem *problem)
+{
+    draft_plan *plan = NULL;
+    OK(rig_plan(device, the_case(), NULL, &plan));
+    problem_init(problem, the_case(), plan->layout.tile);
+    rig_init(rig, device, problem, plan);
+    rig_reset(rig);
+}
+
+static void free_rig(struct rig *rig, struct problem *problem)
+{
+    rig_free(rig);
+    problem_free(problem);
+}
+
+/* out for each of the inputs, by a context of the library's own. */
+static uint8_t *expected[INPUTS];
+
+static void compute_expected(void)
+{
+    struct problem problem;
+    struct rig rig;
+    setup_rig(&rig, &devices[0], &problem);
+    for (int i = 0; i < INPUTS; i++) {
+        fill(&rig, i);
+        rig_reset(&rig);
+        OK(rig_run(&rig, 0));
+        const uint8_t *out = buffer_get(&rig.out);
+        ck_assert(rig.out.size >= 64 && out[0] != POISON);
+        expected[i] = test_alloc(rig.out.size, 1);
+        memcpy(expected[i], out, rig.out.size);
+    }
+    ck_assert(memcmp(expected[0], expected[1], rig.out.size) != 0);
+    free_rig(&rig, &problem);
+}
+
+static void check_out(struct rig *rig, int inputs, const char *what)
+{
+    ck_assert_msg(memcmp(buffer_get(&rig->out), expected[inputs], rig->out.size) == 0,
+                  "%s: not the out of inputs %d", what, inputs);
+}
+
+/* Nothing was written to out. */
+static void check_untouched(struct rig *rig)
+{
+    ck_assert(memcmp(buffer_get(&rig->out), buffer_image(&rig->out), rig->out.size) == 0);
+}
+
+/* Enqueue, and do not wait. */
+static void enqueue(struct rig *rig, CUstream stream)
+{
+    rig->run.stages = 0;
+    rig->run.queue = stream;
+    OK(draft_run(rig->plan, &rig->run));
+}
+
+/* ---- Adoption ---- */
+
+START_TEST(own_context_and_stream)
+{
+    struct stand s;
+    struct problem problem;
+    struct rig rig;
+    stand_init(&s, 0);
+    OK(adopt(&s, s.context, s.stream));
+    ck_assert_str_eq(s.device.info.backend, "cuda");
+    ck_assert_str_eq(s.device.info.name, devices[0].info.name);
+    ck_assert(memcmp(s.device.info.uuid, devices[0].info.uuid, 16) == 0);
+    setup_rig(&rig, &s.device, &problem);
+    for (int i = 0; i < INPUTS; i++) {
+        fill(&rig, i);
+        rig_reset(&rig);
+        OK(rig_run(&rig, 0));
+        check_out(&rig, i, "adopted");
+        ck_assert(rig_intact(&rig, 0));
+    }
+    enqueue(&rig, NULL); /* NULL is the caller's stream, on which the caller may wait */
+    stream_wait(&s, s.stream);
+    free_rig(&rig, &problem);
+    stand_free(&s);
+}
+END_TEST
+
+START_TEST(own_context_alone)
+{
+    CUstream given[] = {NULL, CU_STREAM_LEGACY};
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+        struct stand s;
+        struct problem problem;
+        struct rig rig;
+        stand_init(&s, 0);
+        OK(adopt(&s, s.context, given[i]));
+        setup_rig(&rig, &s.device, &problem);
+        OK(rig_run(&rig, 0));
+        check_out(&rig, 0, given[i] ? "legacy stream" : "no stream");
+        free_rig(&rig, &problem);
+        stand_free(&s);
+    }
+}
+END_TEST
+
+/* The device is the context's, whatever the parameters say. */
+START_TEST(another_device)
+{
+    for (size_t d = 0; d < device_count; d++) {
+        struct stand s;
+        stand_init(&s, d);
+        struct draft_cuda_native native = {s.context, NULL};
+        struct draft_context_params params = {
+            .backend = "cuda", .native = &native, .device = 99, .device_name = "abacus"};
+        OK(draft_context_create(&params, &s.device.context));
+        draft_context_device(s.device.context, &s.device.info);
+        ck_assert_uint_eq(s.device.info.index, devices[d].info.index);
+        ck_assert(memcmp(s.device.info.uuid, devices[d].info.uuid, 16) == 0);
+        stand_free(&s);
+    }
+}
+END_TEST
+
+/* What is current on the thread stays so, while the library works in another context. */
+START_TEST(current_context)
+{
+    struct stand s;
+    struct problem problem;
+    struct rig rig;
+    CUcontext popped;
+    stand_init(&s, 0);
+    CU(cuCtxPushCurrent(s.context));
+    setup_rig(&rig, &devices[0], &problem);
+    ck_assert_ptr_eq(current(), s.context);
+    OK(rig_run(&rig, 0));
+    ck_assert_ptr_eq(current(), s.context);
+    check_out(&rig, 0, "another context current");
+    rig.run.q.data = 8;
+    ck_assert_int_eq(draft_run(rig.plan, &rig.run), DRAFT_ERROR_ARGUMENT);
+    ck_assert_ptr_eq(current(), s.context);
+    free_rig(&rig, &problem);
+    CU(cuCtxPopCurrent(&popped));
+    ck_assert_ptr_eq(popped, s.context);
+    ck_assert_ptr_null(current());
+    stand_free(&s);
+}
+END_TEST
+
+/* Memory that the caller allocated, for tensors, workspace and the library's copies. */
+START_TEST(memory_of_the_caller)
+{
+    struct stand s;
+    struct problem problem;
+    struct rig rig;
+    CUcontext popped;
+    CUdeviceptr out, workspace;
+    uint32_t number = 0x01020304, back = 0;
+    stand_init(&s, 0);
+    OK(adopt(&s, s.context, s.stream));
+    setup_rig(&rig, &s.device, &problem);
+    CU(cuCtxPushCurrent(s.context));
+    CU(cuMemAlloc(&out, rig.out.size));
+    CU(cuMemAlloc(&workspace, rig.workspace.size));
+    struct draft_run_params run = rig.run;
+    run.out.data = out, run.workspace = workspace;
+    OK(draft_run(rig.plan, &run));
+    uint8_t *got = test_alloc(rig.out.size, 1);
+    OK(draft_read(s.device.context, got, out, rig.out.size));
+    ck_assert(memcmp(got, expected[0], rig.out.size) == 0);
+    free(got);
+    OK(draft_write(s.device.context, out + 12, &number, sizeof number));
+    CU(cuMemcpyDtoH(&back, out + 12, sizeof back));
+    ck_assert_uint_eq(back, number);
+    CU(cuMemFree(out));
+    CU(cuMemFree(workspace));
+    CU(cuCtxPopCurrent(&popped));
+    free_rig(&rig, &problem);
+    stand_free(&s);
+}
+END_TEST
+
+/* ---- Streams ---- */
+
+START_TEST(streams_of_the_caller)
+{
+    struct stand s;
+    struct problem problem;
+    struct rig rig;
+    stand_init(&s, 0);
+    OK(adopt(&s, s.context, s.stream));
+    setup_rig(&rig, &s.device, &problem);
+    CUstream streams[] = {s.stream, s.second, CU_STREAM_LEGACY, NULL};
+    for (int i = 0; i < 4; i++) {
+        rig_reset(&rig);
+        enqueue(&rig, streams[i]);
+        stream_wait(&s, streams[i] ? streams[i] : s.stream);
+        check_out(&rig, 0, "a stream of the caller");
+    }
+    free_rig(&rig, &problem);
+    stand_free(&s);
+}
+END_TEST
+
+/* A stream in the primary context, for a context of the library's own. */
+START_TEST(two_streams)
+{
+    struct stand s;
+    struct problem problems[2];
+    struct rig rigs[2];
+    stand_init(&s, 0);
+    OK(adopt(&s, s.context, NULL));
+    for (int i = 0; i < 2; i++) {
+        setup_rig(&rigs[i], &s.device, &problems[i]);
+        fill(&rigs[i], i);
+    }
+    for (int i = 0; i < 2; i++)
+        enqueue(&rigs[i], i ? s.second : s.stream);
+    stream_wait(&s, s.second);
+    stream_wait(&s, s.stream);
+    for (int i = 0; i < 2; i++) {
+        check_out(&rigs[i], i, i ? "second stream" : "first stream");
+        free_rig(&rigs[i], &problems[i]);
+    }
+    stand_free(&s);
+}
+END_TEST
+
+/* ---- Capture ---- */
+
+static void begin_capture(const struct stand *s, CUstream stream)
+{
+    CUcontext popped;
+    CU(cuCtxPushCurrent(s->context));
+    CU(cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL)); /* the strictest mode */
+    CU(cuCtxPopCurrent(&popped));
+}
+
+static CUgraphExec end_capture(const struct stand *s, CUstream stream)
+{
+    CUcontext popped;
+    CUgraph graph = NULL;
+    CUgraphExec exec = NULL;
+    CU(cuCtxPushCurrent(s->context));
+    CU(cuStreamEndCapture(stream, &graph));
+    ck_assert_ptr_nonnull(graph);
+    CU(cuGraphInstantiateWithFlags(&exec, graph, 0));
+    CU(cuGraphDestroy(graph));
+    CU(cuCtxPopCurrent(&popped));
+    return exec;
+}
+
+static void replay(const struct stand *s, CUgraphExec exec, CUstream stream)
+{
+    CUcontext popped;
+    CU(cuCtxPushCurrent(s->context));
+    CU(cuGraphLaunch(exec, stream));
+    CU(cuStreamSynchronize(stream));
+    CU(cuCtxPopCurrent(&popped));
+}
+
+static void destroy_exec(const struct stand *s, CUgraphExec exec)
+{
+    CUcontext popped;
+    CU(cuCtxPushCurrent(s->context));
+    CU(cuGraphExecDestroy(exec));
+    CU(cuCtxPopCurrent(&popped));
+}
+
+START_TEST(captured_and_replayed)
+{
+    struct stand s;
+    struct problem problem;
+    struct rig rig;
+    stand_init(&s, 0);
+    OK(adopt(&s, s.context, s.stream));
+    setup_rig(&rig, &s.device, &problem);
+    begin_capture(&s, s.second);
+    enqueue(&rig, s.second); /* the first run of this plan: nothing is left to be loaded */
+    CUgraphExec exec = end_capture(&s, s.second);
+    check_untouched(&rig);
+    for (int i = 0; i < 4; i++) { /* other inputs, and workspaces full of other things */
+        fill(&rig, i % INPUTS);
+        rig_reset(&rig);
+        replay(&s, exec, i < 2 ? s.second : s.stream);
+        check_out(&rig, i % INPUTS, "replayed");
+        ck_assert(rig_intact(&rig, 0));
+    }
+    replay(&s, exec, s.stream); /* over what the last one left */
+    check_out(&rig, 1, "replayed again");
+    enqueue(&rig, s.stream); /* and the plan still runs by itself */
+    stream_wait(&s, s.stream);
+    check_out(&rig, 1, "after the replays");
+    destroy_exec(&s, exec);
+    free_rig(&rig, &problem);
+    stand_free(&s);
+}
+END_TEST
+
+static void expect_refusal(struct stand *s, draft_status status, const char *word)
+{
+    ck_assert_msg(status == DRAFT_ERROR_ARGUMENT, "%s: got \"%s\"; log: %s", word,
+                  draft_status_name(status), s->device.log.text);
+    ck_assert_msg(strstr(s->device.log.text, word) != NULL, "the log does not say \"%s\": %s", word,
+                  s->device.log.text);
+    log_clear(&s->device.log);
+}
+
+/* The context's own queue under capture: who would wait refuses, and the capture stays whole. */
+START_TEST(own_queue_captured)
+{
+    struct stand s;
+    struct problem problem;
+    struct rig rig;
+    uint32_t number = 0;
+    stand_init(&s, 0);
+    OK(adopt(&s, s.context, s.stream));
+    setup_rig(&rig, &s.device, &problem);
+    log_clear(&s.device.log);
+    begin_capture(&s, s.stream);
+    enqueue(&rig, NULL);
+    draft_context *context = s.device.context;
+    expect_refusal(&s, draft_wait(context), "captured");
+    expect_refusal(&s, draft_read(context, &number, rig.out.data, sizeof number), "captured");
+    expect_refusal(&s, draft_write(context, rig.out.data, &number, sizeof number), "captured");
+    ck_assert_ptr_null(current());
+    CUgraphExec exec = end_capture(&s, s.stream);
+    check_untouched(&rig);
+    replay(&s, exec, s.stream);
+    check_out(&rig, 0, "own queue captured");
+    destroy_exec(&s, exec);
+    free_rig(&rig, &problem);
+    stand_free(&s);
+}
+END_TEST
+
+/* ---- What is refused ---- */
+
+START_TEST(natives_are_refused)
+{
+    struct stand s, other;
+    stand_init(&s, 0);
+    stand_init(&other, 0);
+    expect_refusal(&s, adopt(&s, NULL, NULL), "native.context");
+    expect_refusal(&s, adopt(&s, NULL, s.stream), "native.context");
+    expect_refusal(&s, adopt(&s, s.context, other.stream), "native.stream");
+    struct draft_cuda_native native = {s.context, s.stream};
+    struct draft_context_params params = {.native = &native,
+                                          .log = log_to(&s.device.log, DRAFT_LOG_ERROR)};
+    draft_context *context = NULL;
+    expect_refusal(&s, draft_context_create(&params, &context), "backend");
+    setenv("DRAFT_BACKEND", "cuda", 1); /* it does not say what the caller's pointer is */
+    expect_refusal(&s, draft_context_create(&params, &context), "backend");
+    unsetenv("DRAFT_BACKEND");
+    params.backend = "abacus";
+    ck_assert_int_eq(draft_context_create(&params, &context), DRAFT_ERROR_NO_DEVICE);
+    ck_assert_ptr_null(context);
+    ck_assert_ptr_null(current());
+    stand_free(&other);
+    stand_free(&s);
+}
+END_TEST
+
+/* A stream of another context: nothing is enqueued, and the context goes on. */
+START_TEST(foreign_stream)
+{
+    struct stand s, other;
+    struct problem problem;
+    struct rig rig;
+    stand_init(&s, 0);
+    stand_init(&other, 0);
+    OK(adopt(&s, s.context, s.stream));
+    setup_rig(&rig, &s.device, &problem);
+    log_clear(&s.device.log);
+    rig.run.queue = other.stream;
+    expect_refusal(&s, draft_run(rig.plan, &rig.run), "cuLaunchKernel");
+    ck_assert_ptr_null(current());
+    check_untouched(&rig);
+    enqueue(&rig, s.second);
+    stream_wait(&s, s.second);
+    check_out(&rig, 0, "after a refusal");
+    free_rig(&rig, &problem);
+    stand_free(&other);
+    stand_free(&s);
+}
+END_TEST
+
+/* More thread blocks than a launch can have. */
+START_TEST(too_many_blocks)
+{
+    struct test_device *device = &devices[0];
+    struct draft_plan_params params = {
+        .shape = {.batch = 1 << 16,
+                  .frames = 1,
+                  .height = 200,
+                  .width = 320,
+                  .heads = 128,
+                  .kv_heads = 128,
+                  .dim = 8},
+        .type = DRAFT_F16,
+        .tile = {1, 8, 16},
+    };
+    draft_plan *plan = NULL;
+    log_clear(&device->log);
+    ck_assert_int_eq(draft_plan_create(device->context, &params, &plan), DRAFT_ERROR_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(device->log.text, "2^31"));
+    ck_assert_ptr_null(plan);
+}
+END_TEST
+
+/* ---- Failure: last, as on real hardware a fault may spoil more than its context ---- */
+
+START_TEST(a_fault_stays)
+{
+    struct stand s;
+    struct problem problem;
+    struct rig rig;
+    uint32_t number = 0;
+    stand_init(&s, 0);
+    OK(adopt(&s, s.context, s.stream));
+    setup_rig(&rig, &s.device, &problem);
+    draft_context *context = s.device.context;
+    rig.run.q.data = 4096; /* nobody's */
+    rig.run.stages = DRAFT_POOL;
+    OK(draft_run(rig.plan, &rig.run));
+    log_clear(&s.device.log);
+    ck_assert_int_eq(draft_wait(context), DRAFT_ERROR_DEVICE);
+    ck_assert_ptr_nonnull(strstr(s.device.log.text, "cuStreamSynchronize gave CUDA_ERROR_"));
+    log_clear(&s.device.log);
+    ck_assert_int_eq(draft_wait(context), DRAFT_ERROR_DEVICE);
+    ck_assert_ptr_nonnull(strstr(s.device.log.text, "failed before, with CUDA_ERROR_"));
+    ck_assert_int_eq(draft_run(rig.plan, &rig.run), DRAFT_ERROR_DEVICE);
+    ck_assert_int_eq(draft_read(context, &number, rig.out.data, 4), DRAFT_ERROR_DEVICE);
+    ck_assert_ptr_null(current());
+    free_rig(&rig, &problem);
+    draft_context_destroy(&s.device.context);
+    ck_assert_ptr_null(current());
+    cu.cuCtxDestroy(s.context); /* says what it will */
+}
+END_TEST
+
+int main(void)
+{
+    unsetenv("DRAFT_BACKEND");
+    unsetenv("DRAFT_KERNEL");
+    device_count = devices_open("cuda", devices);
+    if (device_count == 0)
+        return EXIT_SKIPPED;
+    if (!driver_open()) {
+        printf("the library has a device, but the driver cannot be opened\n");
+        return EXIT_FAILURE;
+    }
+    compute_expected();
+    Suite *suite = suite_create("cuda");
+    TCase *tests = tcase_create("cuda");
+    tcase_set_timeout(tests, 0);
+    tcase_add_test(tests, own_context_and_stream);
+    tcase_add_test(tests, own_context_alone);
+    tcase_add_test(tests, another_device);
+    tcase_add_test(tests, current_context);
+    tcase_add_test(tests, memory_of_the_caller);
+    tcase_add_test(tests, streams_of_the_caller);
+    tcase_add_test(tests, two_streams);
+    tcase_add_test(tests, captured_and_replayed);
+    tcase_add_test(tests, own_queue_captured);
+    tcase_add_test(tests, natives_are_refused);
+    tcase_add_test(tests, foreign_stream);
+    tcase_add_test(tests, too_many_blocks);
+    tcase_add_test(tests, a_fault_stays);
+    suite_add_tcase(suite, tests);
+    int status = suite_main(suite, false);
+    for (int i = 0; i < INPUTS; i++)
+        free(expected[i]);
+    devices_close(devices, device_count);
+    return status;
+}
