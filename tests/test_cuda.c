@@ -156,6 +156,8 @@ static void stream_wait(const struct stand *s, CUstream stream)
 
 /* ---- Problems and what comes out ---- */
 
+enum { ALL_STAGES = DRAFT_POOL | DRAFT_SCORE | DRAFT_SELECT | DRAFT_ATTEND };
+
 enum { INPUTS = 2 }; /* which inputs a rig holds: as the case says, or with q and k exchanged */
 
 static const struct test_case *the_case(void)
@@ -186,10 +188,10 @@ static void free_rig(struct rig *rig, struct problem *problem)
     problem_free(problem);
 }
 
-/* out for each of the inputs, by a context of the library's own. */
+/* out for each of the inputs, by a context of the library's own: what all others compare with. */
 static uint8_t *expected[INPUTS];
 
-static void compute_expected(void)
+START_TEST(expected_out)
 {
     struct problem problem;
     struct rig rig;
@@ -206,9 +208,11 @@ static void compute_expected(void)
     ck_assert(memcmp(expected[0], expected[1], rig.out.size) != 0);
     free_rig(&rig, &problem);
 }
+END_TEST
 
 static void check_out(struct rig *rig, int inputs, const char *what)
 {
+    ck_assert_ptr_nonnull(expected[inputs]);
     ck_assert_msg(memcmp(buffer_get(&rig->out), expected[inputs], rig->out.size) == 0,
                   "%s: not the out of inputs %d", what, inputs);
 }
@@ -245,7 +249,7 @@ START_TEST(own_context_and_stream)
         rig_reset(&rig);
         OK(rig_run(&rig, 0));
         check_out(&rig, i, "adopted");
-        ck_assert(rig_intact(&rig, 0));
+        ck_assert(rig_intact(&rig, ALL_STAGES));
     }
     enqueue(&rig, NULL); /* NULL is the caller's stream, on which the caller may wait */
     stream_wait(&s, s.stream);
@@ -452,7 +456,7 @@ START_TEST(captured_and_replayed)
         rig_reset(&rig);
         replay(&s, exec, i < 2 ? s.second : s.stream);
         check_out(&rig, i % INPUTS, "replayed");
-        ck_assert(rig_intact(&rig, 0));
+        ck_assert(rig_intact(&rig, ALL_STAGES));
     }
     replay(&s, exec, s.stream); /* over what the last one left */
     check_out(&rig, 1, "replayed again");
@@ -618,10 +622,10 @@ int main(void)
         printf("the library has a device, but the driver cannot be opened\n");
         return EXIT_FAILURE;
     }
-    compute_expected();
     Suite *suite = suite_create("cuda");
     TCase *tests = tcase_create("cuda");
     tcase_set_timeout(tests, 0);
+    tcase_add_test(tests, expected_out); /* first */
     tcase_add_test(tests, own_context_and_stream);
     tcase_add_test(tests, own_context_alone);
     tcase_add_test(tests, another_device);
@@ -634,7 +638,7 @@ int main(void)
     tcase_add_test(tests, natives_are_refused);
     tcase_add_test(tests, foreign_stream);
     tcase_add_test(tests, too_many_blocks);
-    tcase_add_test(tests, a_fault_stays);
+    tcase_add_test(tests, a_fault_stays); /* last */
     suite_add_tcase(suite, tests);
     int status = suite_main(suite, false);
     for (int i = 0; i < INPUTS; i++)
