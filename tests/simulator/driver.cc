@@ -14,16 +14,16 @@
 namespace simulator
 {
 
-State &state()
+Driver &driver()
 {
-    static State *s = new State; /* lives as long as the process */
+    static Driver *s = new Driver; /* lives as long as the process */
     return *s;
 }
 
 bool valid(const void *handle, Kind kind)
 {
-    auto found = state().handles.find(handle);
-    return found != state().handles.end() && found->second == kind;
+    auto found = driver().handles.find(handle);
+    return found != driver().handles.end() && found->second == kind;
 }
 
 CUresult complain(CUresult code, const char *format, ...)
@@ -48,7 +48,7 @@ ThreadContexts &thread_contexts()
 /* Who pushes a context onto a thread must pop it: the thread was somebody else's. */
 ThreadContexts::~ThreadContexts()
 {
-    State &s = state();
+    Driver &s = driver();
     std::lock_guard<std::mutex> lock(s.mutex);
     for (const Entry &e : stack)
         if (e.pushed)
@@ -62,7 +62,7 @@ namespace
 CUresult check_captures()
 {
     CUresult result = CUDA_SUCCESS;
-    for (auto &capture : state().captures) {
+    for (auto &capture : driver().captures) {
         bool mine = capture->thread == std::this_thread::get_id();
         if (capture->mode == CU_STREAM_CAPTURE_MODE_GLOBAL ||
             (capture->mode == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL && mine)) {
@@ -77,7 +77,7 @@ CUresult check_captures()
 
 CUresult check(Rule rule, CUcontext *context)
 {
-    State &s = state();
+    Driver &s = driver();
     if (!s.initialised)
         return CUDA_ERROR_NOT_INITIALIZED;
     if (s.process != getpid())
@@ -101,7 +101,7 @@ const char *const NAMES[KINDS] = {"context",  "stream", "event",           "modu
 /* What is still there when the process ends is a leak. */
 __attribute__((destructor)) void at_end()
 {
-    State &s = state();
+    Driver &s = driver();
     const char *mode = getenv("DRAFT_SIMULATOR_LEAKS");
     if (!s.initialised || s.process != getpid() || (mode && !strcmp(mode, "ignore")))
         return;
@@ -131,7 +131,7 @@ __attribute__((destructor)) void at_end()
 
 } // namespace
 
-Call::Call(Rule rule) : result(CUDA_SUCCESS), lock(state().mutex)
+Call::Call(Rule rule) : result(CUDA_SUCCESS), lock(driver().mutex)
 {
     result = check(rule, &context);
 }
@@ -140,5 +140,5 @@ Call::Call(Rule rule) : result(CUDA_SUCCESS), lock(state().mutex)
 
 const char *draft_simulator_report(void)
 {
-    return simulator::state().report.c_str();
+    return simulator::driver().report.c_str();
 }

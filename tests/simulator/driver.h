@@ -7,7 +7,10 @@
 
 #pragma GCC visibility push(default)
 #include <cuda.h>
-extern "C" const char *draft_simulator_report(void); /* of the last fault; "" before          */
+extern "C" {
+const char *draft_simulator_report(void); /* of the last fault; "" before */
+CUresult cuCtxCreate_v2(CUcontext *out, unsigned flags, CUdevice device);
+}
 #pragma GCC visibility pop
 
 #include <chrono>
@@ -82,7 +85,7 @@ enum Kind { CONTEXT, STREAM, EVENT, MODULE, FUNCTION, GRAPH, EXEC, KINDS };
 
 /* Everything the driver holds. Objects stay where they are when they are destroyed, so that no
  * handle is ever given twice. */
-struct State {
+struct Driver {
     std::mutex mutex; /* held by every function of the driver to its end */
     bool initialised = false;
     pid_t process = 0; /* that called cuInit */
@@ -98,13 +101,13 @@ struct State {
     std::string report;
     uint64_t order = 0;
 };
-State &state();
+Driver &driver();
 
 /* Registers an object that was made with new. */
 template <class T> T *adopt(T *object, Kind kind)
 {
-    state().objects.push_back(std::shared_ptr<T>(object));
-    state().handles[object] = kind;
+    driver().objects.push_back(std::shared_ptr<T>(object));
+    driver().handles[object] = kind;
     return object;
 }
 

@@ -18,7 +18,6 @@ using namespace simulator;
 extern "C" {
 CUresult cuDeviceGetUuid(CUuuid *uuid, CUdevice device);
 CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice device);
-CUresult cuCtxCreate_v2(CUcontext *out, unsigned flags, CUdevice device);
 }
 #pragma GCC visibility pop
 
@@ -160,7 +159,7 @@ namespace simulator
 
 void destroy(CUcontext context)
 {
-    State &s = state();
+    Driver &s = driver();
     if (!context->failed)
         run_all(context);
     auto leak = [&](const std::string &what) {
@@ -231,7 +230,7 @@ void destroy(CUcontext context)
 
 CUresult cuInit(unsigned flags)
 {
-    State &s = state();
+    Driver &s = driver();
     std::lock_guard<std::mutex> lock(s.mutex);
     if (flags)
         return CUDA_ERROR_INVALID_VALUE;
@@ -367,7 +366,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *out, CUdevice device)
         return CUDA_ERROR_INVALID_VALUE;
     if (!known(device))
         return CUDA_ERROR_INVALID_DEVICE;
-    State &s = state();
+    Driver &s = driver();
     if (!s.primary[device])
         s.primary[device] = create(device, true, 0);
     s.retained[device]++;
@@ -382,7 +381,7 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device)
         return call.result;
     if (!known(device))
         return CUDA_ERROR_INVALID_DEVICE;
-    State &s = state();
+    Driver &s = driver();
     if (!s.retained[device])
         return complain(CUDA_ERROR_INVALID_CONTEXT, "the primary context was not retained");
     if (--s.retained[device] == 0 && s.primary[device])
@@ -397,8 +396,8 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice device)
         return call.result;
     if (!known(device))
         return CUDA_ERROR_INVALID_DEVICE;
-    if (state().primary[device])
-        destroy(state().primary[device]);
+    if (driver().primary[device])
+        destroy(driver().primary[device]);
     return CUDA_SUCCESS;
 }
 
@@ -410,7 +409,7 @@ CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *activ
     if (!known(device))
         return CUDA_ERROR_INVALID_DEVICE;
     *flags = 0;
-    *active = state().primary[device] != nullptr;
+    *active = driver().primary[device] != nullptr;
     return CUDA_SUCCESS;
 }
 
@@ -519,7 +518,7 @@ CUresult cuCtxSynchronize(void)
     Call call(SAFE);
     if (call.result)
         return call.result;
-    for (auto &capture : state().captures)
+    for (auto &capture : driver().captures)
         if (capture->context == call.context) {
             invalidate(*capture);
             return complain(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,

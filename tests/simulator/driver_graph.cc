@@ -17,7 +17,7 @@ void drop_capture(std::shared_ptr<Capture> capture)
     for (CUstream stream : capture->context->streams)
         if (stream->capture == capture)
             stream->capture = nullptr;
-    state().captures.erase(capture);
+    driver().captures.erase(capture);
 }
 
 } // namespace simulator
@@ -43,7 +43,7 @@ CUresult cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureMode mode)
     capture->mode = mode;
     capture->thread = std::this_thread::get_id();
     stream->capture = capture;
-    state().captures.insert(capture);
+    driver().captures.insert(capture);
     return CUDA_SUCCESS;
 }
 
@@ -148,7 +148,7 @@ CUresult cuGraphExecDestroy(CUgraphExec exec)
         return call.result;
     if (!valid(exec, EXEC))
         return complain(CUDA_ERROR_INVALID_VALUE, "not an executable graph, or destroyed");
-    state().handles.erase(exec);
+    driver().handles.erase(exec);
     return CUDA_SUCCESS;
 }
 
@@ -159,6 +159,6 @@ CUresult cuGraphDestroy(CUgraph graph)
         return call.result;
     if (!valid(graph, GRAPH))
         return complain(CUDA_ERROR_INVALID_VALUE, "not a graph, or one that was destroyed");
-    state().handles.erase(graph);
+    driver().handles.erase(graph);
     return CUDA_SUCCESS;
 }

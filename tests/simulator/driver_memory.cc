@@ -40,7 +40,7 @@ CUresult check_host(const char *what, const void *p)
  * their call returns. */
 bool is_pinned(const void *p, size_t size)
 {
-    auto &pinned = state().pinned;
+    auto &pinned = driver().pinned;
     uintptr_t at = reinterpret_cast<uintptr_t>(p);
     auto next = pinned.upper_bound(at);
     if (next == pinned.begin())
@@ -158,7 +158,7 @@ CUresult cuMemAlloc_v2(CUdeviceptr *out, size_t size)
         return call.result;
     if (!out || !size)
         return complain(CUDA_ERROR_INVALID_VALUE, "cuMemAlloc of %zu bytes", size);
-    State &s = state();
+    Driver &s = driver();
     size_t &used = s.used[call.context->device];
     if (size > model().memory - used)
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -177,7 +177,7 @@ CUresult cuMemFree_v2(CUdeviceptr address)
     Call call(UNSAFE);
     if (call.result || !address)
         return call.result;
-    State &s = state();
+    Driver &s = driver();
     auto found = s.allocations.find(address);
     if (found == s.allocations.end())
         return complain(CUDA_ERROR_INVALID_VALUE, "cuMemFree: %#llx is %s", address,
@@ -196,7 +196,7 @@ CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
     if (call.result)
         return call.result;
     *total = model().memory;
-    *free_bytes = model().memory - state().used[call.context->device];
+    *free_bytes = model().memory - driver().used[call.context->device];
     return CUDA_SUCCESS;
 }
 
@@ -221,7 +221,7 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
     Call call(SAFE);
     if (call.result)
         return call.result;
-    auto &all = state().allocations;
+    auto &all = driver().allocations;
     auto next = all.upper_bound(address);
     if (next == all.begin() || address - std::prev(next)->first >= std::prev(next)->second.second)
         return CUDA_ERROR_INVALID_VALUE; /* not the driver's */
@@ -256,7 +256,7 @@ CUresult cuMemHostAlloc(void **out, size_t size, unsigned)
     if (!*out)
         return CUDA_ERROR_OUT_OF_MEMORY;
     memset(*out, 0xff, size);
-    state().pinned[reinterpret_cast<uintptr_t>(*out)] = {call.context, size};
+    driver().pinned[reinterpret_cast<uintptr_t>(*out)] = {call.context, size};
     return CUDA_SUCCESS;
 }
 
@@ -270,12 +270,12 @@ CUresult cuMemFreeHost(void *p)
     Call call(UNSAFE);
     if (call.result)
         return call.result;
-    auto found = state().pinned.find(reinterpret_cast<uintptr_t>(p));
-    if (found == state().pinned.end())
+    auto found = driver().pinned.find(reinterpret_cast<uintptr_t>(p));
+    if (found == driver().pinned.end())
         return complain(CUDA_ERROR_INVALID_VALUE, "cuMemFreeHost: not allocated by the driver");
     CUresult r = run_all(found->second.first);
     free(p);
-    state().pinned.erase(found);
+    driver().pinned.erase(found);
     return r;
 }
 

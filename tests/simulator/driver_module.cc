@@ -91,12 +91,6 @@ CUresult check_launch(const Launch &l, CUfunction function)
     return CUDA_SUCCESS;
 }
 
-std::string describe(const Launch &l)
-{
-    return std::string(l.kernel->name) + ", grid " + std::to_string(l.grid[0]) + ", block " +
-           std::to_string(l.block[0]);
-}
-
 } // namespace
 
 /* ---- Modules ---- */
@@ -133,8 +127,8 @@ CUresult cuModuleUnload(CUmodule module)
         return complain(CUDA_ERROR_INVALID_HANDLE, "cuModuleUnload: not a module of this context");
     CUresult r = run_all(module->context);
     for (auto &f : module->functions)
-        state().handles.erase(f.second);
-    state().handles.erase(module);
+        driver().handles.erase(f.second);
+    driver().handles.erase(module);
     return r;
 }
 
@@ -263,12 +257,13 @@ CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, u
     }
     return submit(stream, [l, function](std::string *report) {
         if (!valid(function, FUNCTION)) {
-            *report = describe(l) + ": its module was unloaded";
+            *report = std::string(l.kernel->name) + ": its module was unloaded";
             return false;
         }
         if (execute(l, report))
             return true;
-        *report = describe(l) + ": " + *report;
+        *report +=
+            " (grid " + std::to_string(l.grid[0]) + ", block " + std::to_string(l.block[0]) + ")";
         return false;
     });
 }

@@ -35,7 +35,7 @@ namespace
 
 CUresult fail(CUcontext context, const std::string &report)
 {
-    State &s = state();
+    Driver &s = driver();
     s.report = report;
     context->failed = CUDA_ERROR_LAUNCH_FAILED;
     fprintf(stderr, "simulator: fault: %s\n", report.c_str());
@@ -60,13 +60,13 @@ CUresult submit(CUstream stream, Task task)
         return CUDA_SUCCESS;
     }
     if (stream->legacy)
-        for (auto &capture : state().captures)
+        for (auto &capture : driver().captures)
             if (capture->context == stream->context && capture->origin->blocking) {
                 invalidate(*capture);
                 return complain(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT,
                                 "work for the legacy stream, which waits for a captured one");
             }
-    stream->queue.push_back({++state().order, task});
+    stream->queue.push_back({++driver().order, task});
     return CUDA_SUCCESS;
 }
 
@@ -142,7 +142,7 @@ CUresult cuStreamDestroy_v2(CUstream handle)
         return complain(CUDA_ERROR_INVALID_HANDLE, "the legacy stream is not to be destroyed");
     if (stream->capture)
         drop_capture(stream->capture);
-    state().handles.erase(stream);
+    driver().handles.erase(stream);
     if (stream->queue.empty())
         stream->context->streams.erase(stream);
     return CUDA_SUCCESS;
@@ -250,7 +250,7 @@ CUresult cuEventDestroy_v2(CUevent event)
     Call call(SAFE);
     CUresult r = find_event(call, event);
     if (!r)
-        state().handles.erase(event);
+        driver().handles.erase(event);
     return r;
 }
 
@@ -280,7 +280,7 @@ CUresult cuEventRecord(CUevent event, CUstream handle)
         });
         if (r)
             return r;
-        record->order = state().order;
+        record->order = driver().order;
     }
     event->record = record;
     return CUDA_SUCCESS;
@@ -348,7 +348,8 @@ static CUresult wait_captured(CUstream stream, const Record &record)
                         "a captured stream waits for an event from outside the capture");
     }
     Capture &c = *record.capture;
-    if (!state().captures.count(record.capture) || (stream->capture && stream->capture.get() != &c))
+    if (!driver().captures.count(record.capture) ||
+        (stream->capture && stream->capture.get() != &c))
         return complain(CUDA_ERROR_CAPTURED_EVENT, "the event belongs to another capture");
     if (stream->legacy)
         return complain(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "the legacy stream joins a capture");

@@ -178,13 +178,15 @@ std::string memory_describe(uint64_t address, size_t size)
     if (f && address - f->first < f->second.size)
         return "inside memory that was freed, at offset " + std::to_string(address - f->first) +
                " of " + count(f->second.size, "byte");
-    if (b && address - b->first - b->second.size < NEAR)
-        return count(address + size - b->first - b->second.size, "byte") +
-               " past the end of an allocation of " + count(b->second.size, "byte");
     auto next = m.alive.upper_bound(address);
-    if (next != m.alive.end() && next->first - address < NEAR)
-        return count(next->first - address, "byte") + " before an allocation of " +
+    uint64_t behind = b ? address - b->first - b->second.size : NEAR;
+    uint64_t before = next != m.alive.end() ? next->first - address : NEAR;
+    if (before < NEAR && before < behind)
+        return count(before, "byte") + " before an allocation of " +
                count(next->second.size, "byte");
+    if (behind < NEAR)
+        return count(behind + size, "byte") + " past the end of an allocation of " +
+               count(b->second.size, "byte");
     return "no memory of the device";
 }
 
