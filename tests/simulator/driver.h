@@ -31,7 +31,7 @@ CUresult cuCtxCreate_v2(CUcontext *out, unsigned flags, CUdevice device);
 namespace simulator
 {
 
-constexpr int DEVICES = 2;
+constexpr int DEVICES = 8; /* at most; see device_count */
 
 /* The same for all models, or nearly so. */
 constexpr unsigned MAX_BLOCK[3] = {1024, 1024, 64}, MAX_GRID[3] = {0x7fffffff, 65535, 65535};

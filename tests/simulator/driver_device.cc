@@ -62,7 +62,7 @@ const struct {
 
 bool known(CUdevice device)
 {
-    return device >= 0 && device < DEVICES;
+    return device >= 0 && device < device_count();
 }
 
 int attribute(CUdevice_attribute a, int device, bool *found)
@@ -278,7 +278,7 @@ CUresult cuDeviceGetCount(int *count)
         return call.result;
     if (!count)
         return CUDA_ERROR_INVALID_VALUE;
-    *count = DEVICES;
+    *count = device_count();
     return CUDA_SUCCESS;
 }
 

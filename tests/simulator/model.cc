@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "simulator.h"
+#include "driver.h"
 
 namespace simulator
 {
@@ -39,7 +39,23 @@ const Model &choose()
     exit(99);
 }
 
+int choose_count()
+{
+    const char *text = getenv("DRAFT_SIMULATOR_DEVICES");
+    int count = text && *text ? atoi(text) : 2;
+    if (count >= 0 && count <= DEVICES)
+        return count;
+    fprintf(stderr, "simulator: DRAFT_SIMULATOR_DEVICES is a number from 0 to %d\n", DEVICES);
+    exit(99);
+}
+
 } // namespace
+
+int device_count()
+{
+    static const int chosen = choose_count();
+    return chosen;
+}
 
 const Model &model()
 {

@@ -31,6 +31,8 @@ struct Model {
     size_t memory; /* bytes that can be allocated             */
 };
 const Model &model();
+/* How many devices there are, all of this model: $DRAFT_SIMULATOR_DEVICES, 2 where not given. */
+int device_count();
 
 /* ---- Kernels: each registers itself when the library is loaded ---- */
 

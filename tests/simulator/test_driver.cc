@@ -610,6 +610,8 @@ END_TEST
 int main(int argc, char **argv)
 {
     program = argv[0];
+    setenv("DRAFT_SIMULATOR", "sm_80", 1);
+    setenv("DRAFT_SIMULATOR_DEVICES", "2", 1);
     if (argc > 1)
         return leak(argv[1]);
     Suite *suite = suite_create("simulated driver");
