@@ -167,17 +167,6 @@ DEVICE void load_tile(u32 tile, addr head, u32 token_stride, const Step &step, u
     }
 }
 
-// q becomes -q, in the rows of the warp.
-template <u32 DIM> DEVICE void negate_rows(u32 tile)
-{
-    for (u32 row = 0; row < WARP_ROWS; row++)
-        for (u32 i = lane_id(); i < DIM / 2; i += WARP) {
-            u32 pair = tile + unit_place(ROWS, warp_id() * WARP_ROWS + row, i / 4) + i % 4 * 4;
-            store_shared(pair, load_shared(pair) ^ 0x80008000u);
-        }
-    warp_barrier();
-}
-
 // ---- Products -----------------------------------------------------------------------------------
 
 // Logits before scaling: q of the warp's rows times k of the step.
@@ -236,9 +225,15 @@ struct Rows {
     f32 sum[FRAGMENTS][2];  // of the thread's own columns
 };
 
-// Logits of slots that do not count.
-DEVICE void mask(f32 s[FRAGMENTS][KEYS / 8][4], u32 keys)
+// Products become logits times log2 (e), rounded before anything is subtracted: huge ones that are
+// equal must stay so. Slots from `keys` on do not count.
+DEVICE void scale_logits(f32 s[FRAGMENTS][KEYS / 8][4], f32 scale, u32 keys)
 {
+    UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
+        UNROLL for (u32 n = 0; n < KEYS / 8; n++)
+            UNROLL for (u32 e = 0; e < 4; e++) s[f][n][e] = multiply(s[f][n][e], scale);
+    if (keys >= KEYS)
+        return;
     UNROLL for (u32 n = 0; n < KEYS / 8; n++)
         UNROLL for (u32 e = 0; e < 4; e++)
         {
@@ -248,34 +243,31 @@ DEVICE void mask(f32 s[FRAGMENTS][KEYS / 8][4], u32 keys)
         }
 }
 
-// The largest logit of a row, times log2 (e).
-DEVICE f32 row_max(const f32 s[KEYS / 8][4], u32 half, f32 scale)
+DEVICE f32 row_max(const f32 s[KEYS / 8][4], u32 half)
 {
     f32 most = -INFINITE;
     UNROLL for (u32 n = 0; n < KEYS / 8; n++)
         most = fmaxf(most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
     most = fmaxf(most, warp_shuffle_xor(most, 1));
-    most = fmaxf(most, warp_shuffle_xor(most, 2));
-    return most * scale;
+    return fmaxf(most, warp_shuffle_xor(most, 2));
 }
 
 // One step of the running softmax: s becomes 2^(logit - most), factor what out is multiplied by.
 // True where that changes anything.
-DEVICE bool softmax_step(f32 s[FRAGMENTS][KEYS / 8][4], Rows &rows, f32 scale,
-                         f32 factor[FRAGMENTS][2])
+DEVICE bool softmax_step(f32 s[FRAGMENTS][KEYS / 8][4], Rows &rows, f32 factor[FRAGMENTS][2])
 {
     bool moved = false;
     UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
         UNROLL for (u32 half = 0; half < 2; half++)
         {
             f32 before = rows.most[f][half];
-            f32 most = fmaxf(before, row_max(s[f], half, scale));
+            f32 most = fmaxf(before, row_max(s[f], half));
             f32 base = most == -INFINITE ? 0 : most; // nothing to subtract from -infinity
             f32 sum = 0;
             UNROLL for (u32 n = 0; n < KEYS / 8; n++)
                 UNROLL for (u32 e = 2 * half; e < 2 * half + 2; e++)
                 {
-                    s[f][n][e] = exp2_fast(fmaf(s[f][n][e], scale, -base));
+                    s[f][n][e] = exp2_fast(s[f][n][e] - base);
                     sum += s[f][n][e];
                 }
             factor[f][half] = exp2_fast(before - base);
@@ -353,7 +345,7 @@ template <class T, u32 DIM> DEVICE void attend(const draft_args &a)
     u32 kv_head = w.head / g->group, dim = g->dim;
     addr k_head = head_at(a.k, w.sample, a.k_batch, kv_head, a.k_head);
     addr v_head = head_at(a.v, w.sample, a.v_batch, kv_head, a.v_head);
-    f32 scale = fabsf(g->scale) * LOG2_E;
+    f32 scale = g->scale * LOG2_E;
 
     for (u32 i = thread_id(); i < DRAFT_CLASSES * DRAFT_BLOCK; i += THREADS)
         offsets[i] = offsets_of(a)[i];
@@ -367,8 +359,6 @@ template <class T, u32 DIM> DEVICE void attend(const draft_args &a)
     copy_commit();
     copy_wait<0>();
     block_barrier();
-    if (g->scale < 0) // softmax takes a scale that is not negative
-        negate_rows<DIM>(q_tile);
 
     u32 q = q_tile + warp_id() * WARP_ROWS * ROW_BYTES + fragment_place(lane_id(), true);
     u32 k = k_tile + fragment_place(lane_id(), false), v = v_tile + fragment_place(lane_id(), true);
@@ -393,9 +383,8 @@ template <class T, u32 DIM> DEVICE void attend(const draft_args &a)
         if (step.info)
             load_tile<DIM, KEYS>(k_tile, k_head, a.k_token, step, dim, offsets);
         copy_commit();
-        if (keys < KEYS)
-            mask(s, keys);
-        if (softmax_step(s, rows, scale, factor))
+        scale_logits(s, scale, keys);
+        if (softmax_step(s, rows, factor))
             UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
                 UNROLL for (u32 n = 0; n < DIM / 8; n++)
                     UNROLL for (u32 e = 0; e < 4; e++) out[f][n][e] *= factor[f][e / 2];

@@ -147,6 +147,12 @@ DEVICE u32 count_ones(u32 x)
     return __popc(x);
 }
 
+// Rounded, never part of a fused multiply-add.
+DEVICE f32 multiply(f32 x, f32 y)
+{
+    return __fmul_rn(x, y);
+}
+
 // 2^x to about 2^-22; 0 for -infinity.
 DEVICE f32 exp2_fast(f32 x)
 {

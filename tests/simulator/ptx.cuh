@@ -176,7 +176,7 @@ template <class T> u32 shared_address(Shared<T> p)
 
 inline void store_shared(u32 address, u32 value)
 {
-    SharedReference<u32>(address) = value;
+    SharedReference<u32>{address} = value;
 }
 
 inline u32 load_shared(u32 address)
@@ -288,9 +288,19 @@ inline u32 count_ones(u32 x)
     return static_cast<u32>(__builtin_popcount(x));
 }
 
+inline f32 multiply(f32 x, f32 y)
+{
+    return x * y;
+}
+
 inline f32 exp2_fast(f32 x)
 {
     return std::exp2(x);
+}
+
+inline f32 log2_fast(f32 x)
+{
+    return std::log2(x);
 }
 
 struct F16 {
