@@ -81,7 +81,7 @@ static const uint32_t valid_nobody[][2] = {{0, 0}, {140, 0}};
         .stages = DRAFT_POOL | DRAFT_SCORE | DRAFT_SELECT,                                         \
     }
 
-static const struct test_case table[] = {
+static struct test_case table[] = {
     {.name = "plain",
      .params = {.shape = {GRID(1, 16, 32), .heads = 2, .dim = 64},
                 .type = DRAFT_F32,
@@ -303,6 +303,13 @@ static const struct test_case table[] = {
 };
 
 enum { CASES = sizeof table / sizeof table[0] };
+
+void cases_change_f32(draft_type type)
+{
+    for (size_t i = 0; i < CASES; i++)
+        if (table[i].params.type == DRAFT_F32 && !strstr(table[i].name, "f32"))
+            table[i].params.type = type;
+}
 
 size_t cases_chosen(const struct test_case *const **out)
 {

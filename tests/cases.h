@@ -30,6 +30,10 @@ struct test_case {
     bool no_lse;
 };
 
+/* For devices without f32, the first call of a program: type, which is F16, takes the place of f32
+ * in all cases that are not about it, as those are whose name says f32. */
+void cases_change_f32(draft_type type);
+
 /* The cases whose name contains $DRAFT_CASES (all where it is unset). Returns how many; *out is
  * static storage. */
 size_t cases_chosen(const struct test_case *const **out);

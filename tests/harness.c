@@ -185,6 +185,14 @@ void devices_close(struct test_device *devices, size_t count)
         draft_context_destroy(&devices[i].context);
 }
 
+draft_type devices_type(const struct test_device *devices, size_t count)
+{
+    uint32_t types = 1u << DRAFT_F32;
+    for (size_t i = 0; i < count; i++)
+        types &= devices[i].info.types;
+    return types ? DRAFT_F32 : DRAFT_F16;
+}
+
 const char *cell_name(const struct test_device *device, const char *stage, const char *variant)
 {
     static char name[128];

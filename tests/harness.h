@@ -69,6 +69,9 @@ struct test_device {
 size_t devices_open(const char *backend, struct test_device devices[MAX_DEVICES]);
 void devices_close(struct test_device *devices, size_t count);
 
+/* f32 where all of them take it, else f16. */
+draft_type devices_type(const struct test_device *devices, size_t count);
+
 /* "vulkan 0 attend[scalar]": where a result comes from. Static buffer. */
 const char *cell_name(const struct test_device *device, const char *stage, const char *variant);
 

@@ -13,6 +13,7 @@ struct paper {
     char calls[64];
     size_t count;
     draft_status plan, alloc, write, begin, launch, end;
+    const void *queue;     /* that begin got */
     unsigned launch_fails; /* the launch that fails, from 1 */
     unsigned launches;
     int plans, memory; /* alive */
@@ -86,6 +87,7 @@ static void paper_unplan(draft_plan *plan)
 static draft_status paper_begin(draft_context *context, void **queue)
 {
     called(context, 'b');
+    paper_of(context)->queue = *queue;
     *queue = context;
     return paper_of(context)->begin;
 }
@@ -212,6 +214,27 @@ START_TEST(arguments_of_kernels)
 }
 END_TEST
 
+/* Of the caller's queues the backend hears where it takes them; where not, nothing is begun. */
+START_TEST(queues_of_the_caller)
+{
+    struct draft_backend adopting = backend;
+    draft_plan *plan = make_plan();
+    struct draft_run_params r = run;
+    r.queue = &r;
+    ck_assert_int_eq(draft_run(plan, &r), DRAFT_ERROR_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(log_text.text, "queue"));
+    ck_assert_str_eq(paper.calls, "");
+    adopting.adopts = true;
+    context.backend = &adopting;
+    OK(draft_run(plan, &r));
+    ck_assert_ptr_eq(paper.queue, &r);
+    r.queue = NULL;
+    OK(draft_run(plan, &r));
+    ck_assert_ptr_null(paper.queue);
+    draft_plan_destroy(&plan);
+}
+END_TEST
+
 START_TEST(a_failing_launch_throws_the_work_away)
 {
     draft_plan *plan = make_plan();
@@ -300,6 +323,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_test(tests, stages_in_order);
     tcase_add_test(tests, arguments_of_kernels);
+    tcase_add_test(tests, queues_of_the_caller);
     tcase_add_test(tests, a_failing_launch_throws_the_work_away);
     tcase_add_test(tests, a_failing_begin_needs_no_end);
     tcase_add_test(tests, a_failing_end_is_told);

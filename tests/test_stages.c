@@ -486,6 +486,7 @@ int main(int argc, char **argv)
     device_count = devices_open(argc > 1 ? argv[1] : NULL, devices);
     if (device_count == 0)
         return EXIT_SKIPPED;
+    cases_change_f32(devices_type(devices, device_count));
     size_t case_count = cases_chosen(&cases);
     Suite *suite = suite_create("stages");
     TCase *tests = tcase_create("cases");
