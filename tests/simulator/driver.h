@@ -158,7 +158,6 @@ void drop_capture(std::shared_ptr<Capture> capture);
 struct CUctx_st {
     int device;
     bool primary;
-    unsigned flags;
     CUresult failed; /* what every call says after a fault */
     CUstream legacy;
     std::set<CUstream> streams; /* destroyed ones too until they are empty */
@@ -167,7 +166,6 @@ struct CUctx_st {
 struct CUstream_st {
     CUcontext context;
     bool legacy, blocking;
-    unsigned flags;
     std::deque<simulator::Work> queue;
     std::shared_ptr<simulator::Capture> capture;
 };

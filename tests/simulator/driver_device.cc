@@ -133,9 +133,9 @@ int attribute(CUdevice_attribute a, int device, bool *found)
     }
 }
 
-CUcontext create(int device, bool primary, unsigned flags)
+CUcontext create(int device, bool primary)
 {
-    CUcontext c = adopt(new CUctx_st{device, primary, flags, CUDA_SUCCESS, nullptr, {}}, CONTEXT);
+    CUcontext c = adopt(new CUctx_st{device, primary, CUDA_SUCCESS, nullptr, {}}, CONTEXT);
     c->legacy = create_stream(c, true, true);
     return c;
 }
@@ -368,7 +368,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *out, CUdevice device)
         return CUDA_ERROR_INVALID_DEVICE;
     Driver &s = driver();
     if (!s.primary[device])
-        s.primary[device] = create(device, true, 0);
+        s.primary[device] = create(device, true);
     s.retained[device]++;
     *out = s.primary[device];
     return CUDA_SUCCESS;
@@ -389,18 +389,6 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device)
     return CUDA_SUCCESS;
 }
 
-CUresult cuDevicePrimaryCtxReset_v2(CUdevice device)
-{
-    Call call(ANYTIME);
-    if (call.result)
-        return call.result;
-    if (!known(device))
-        return CUDA_ERROR_INVALID_DEVICE;
-    if (driver().primary[device])
-        destroy(driver().primary[device]);
-    return CUDA_SUCCESS;
-}
-
 CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *active)
 {
     Call call(ANYTIME);
@@ -415,7 +403,7 @@ CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *activ
 
 /* ---- Contexts ---- */
 
-CUresult cuCtxCreate_v2(CUcontext *out, unsigned flags, CUdevice device)
+CUresult cuCtxCreate_v2(CUcontext *out, unsigned, CUdevice device)
 {
     Call call(ANYTIME);
     if (call.result)
@@ -424,7 +412,7 @@ CUresult cuCtxCreate_v2(CUcontext *out, unsigned flags, CUdevice device)
         return CUDA_ERROR_INVALID_VALUE;
     if (!known(device))
         return CUDA_ERROR_INVALID_DEVICE;
-    *out = create(device, false, flags);
+    *out = create(device, false);
     thread_contexts().stack.push_back({*out, false});
     return CUDA_SUCCESS;
 }

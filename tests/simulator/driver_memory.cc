@@ -200,52 +200,7 @@ CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
     return CUDA_SUCCESS;
 }
 
-CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr address)
-{
-    Call call(SAFE);
-    if (call.result)
-        return call.result;
-    Allocation found;
-    memory_use_device(-1);
-    if (!memory_find(address, 1, &found))
-        return CUDA_ERROR_NOT_FOUND;
-    if (base)
-        *base = found.address;
-    if (size)
-        *size = found.size;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address)
-{
-    Call call(SAFE);
-    if (call.result)
-        return call.result;
-    auto &all = driver().allocations;
-    auto next = all.upper_bound(address);
-    if (next == all.begin() || address - std::prev(next)->first >= std::prev(next)->second.second)
-        return CUDA_ERROR_INVALID_VALUE; /* not the driver's */
-    CUcontext owner = std::prev(next)->second.first;
-    switch (attribute) {
-    case CU_POINTER_ATTRIBUTE_CONTEXT:
-        *static_cast<CUcontext *>(data) = owner;
-        return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-        *static_cast<unsigned *>(data) = CU_MEMORYTYPE_DEVICE;
-        return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-        *static_cast<int *>(data) = owner->device;
-        return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
-        *static_cast<CUdeviceptr *>(data) = address;
-        return CUDA_SUCCESS;
-    default:
-        return complain(CUDA_ERROR_INVALID_VALUE, "pointer attribute %d is not simulated",
-                        attribute);
-    }
-}
-
-CUresult cuMemHostAlloc(void **out, size_t size, unsigned)
+CUresult cuMemAllocHost_v2(void **out, size_t size)
 {
     Call call(UNSAFE);
     if (call.result)
@@ -258,11 +213,6 @@ CUresult cuMemHostAlloc(void **out, size_t size, unsigned)
     memset(*out, 0xff, size);
     driver().pinned[reinterpret_cast<uintptr_t>(*out)] = {call.context, size};
     return CUDA_SUCCESS;
-}
-
-CUresult cuMemAllocHost_v2(void **out, size_t size)
-{
-    return cuMemHostAlloc(out, size, 0);
 }
 
 CUresult cuMemFreeHost(void *p)

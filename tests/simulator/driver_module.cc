@@ -5,8 +5,6 @@
 #include <cinttypes>
 #include <cstring>
 
-#include <dlfcn.h>
-
 #include "driver.h"
 
 using namespace simulator;
@@ -109,11 +107,6 @@ CUresult cuModuleLoadData(CUmodule *out, const void *image)
 }
 
 CUresult cuModuleLoadDataEx(CUmodule *out, const void *image, unsigned, CUjit_option *, void **)
-{
-    return cuModuleLoadData(out, image);
-}
-
-CUresult cuModuleLoadFatBinary(CUmodule *out, const void *image)
 {
     return cuModuleLoadData(out, image);
 }
@@ -266,29 +259,4 @@ CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, u
             " (grid " + std::to_string(l.grid[0]) + ", block " + std::to_string(l.block[0]) + ")";
         return false;
     });
-}
-
-/* ---- How programs find these functions ---- */
-
-/* The newest version of a function that this driver has, except where the caller is older. */
-CUresult cuGetProcAddress_v2(const char *symbol, void **out, int version, cuuint64_t,
-                             CUdriverProcAddressQueryResult *status)
-{
-    static const int anchor = 0;
-    Dl_info info;
-    *out = nullptr;
-    void *library = nullptr;
-    if (dladdr(&anchor, &info))
-        library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
-    for (const char *suffix : {"_v4", "_v3", "_v2", ""}) {
-        if (version < 13000 && !strcmp(symbol, "cuCtxCreate") && !strcmp(suffix, "_v4"))
-            continue;
-        if (library && !*out)
-            *out = dlsym(library, (std::string(symbol) + suffix).c_str());
-    }
-    if (library)
-        dlclose(library);
-    if (status)
-        *status = *out ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
-    return *out ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }

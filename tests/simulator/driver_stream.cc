@@ -25,7 +25,7 @@ CUresult find_stream(CUcontext context, CUstream handle, CUstream *out)
 
 CUstream create_stream(CUcontext context, bool legacy, bool blocking)
 {
-    CUstream s = adopt(new CUstream_st{context, legacy, blocking, 0, {}, nullptr}, STREAM);
+    CUstream s = adopt(new CUstream_st{context, legacy, blocking, {}, nullptr}, STREAM);
     context->streams.insert(s);
     return s;
 }
@@ -121,13 +121,7 @@ CUresult cuStreamCreate(CUstream *out, unsigned flags)
     if (!out || (flags & ~(unsigned)CU_STREAM_NON_BLOCKING))
         return CUDA_ERROR_INVALID_VALUE;
     *out = create_stream(call.context, false, !(flags & CU_STREAM_NON_BLOCKING));
-    (*out)->flags = flags;
     return CUDA_SUCCESS;
-}
-
-CUresult cuStreamCreateWithPriority(CUstream *out, unsigned flags, int)
-{
-    return cuStreamCreate(out, flags);
 }
 
 /* What is queued is done all the same. */
@@ -197,16 +191,6 @@ CUresult cuStreamGetCtx(CUstream handle, CUcontext *out)
     else
         return CUDA_ERROR_INVALID_HANDLE;
     return CUDA_SUCCESS;
-}
-
-CUresult cuStreamGetFlags(CUstream handle, unsigned *flags)
-{
-    Call call(SAFE);
-    CUstream stream;
-    CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
-    if (!r)
-        *flags = stream->flags;
-    return r;
 }
 
 /* ---- Events ---- */

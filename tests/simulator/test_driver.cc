@@ -395,8 +395,15 @@ START_TEST(modules)
     image.magic = 0;
     GIVES(CUDA_ERROR_INVALID_IMAGE, cuModuleLoadData(&module, &image));
     image = make_image(PTX, 70);
-    OK(cuModuleLoadData(&module, &image));
+    OK(cuModuleLoadDataEx(&module, &image, 0, nullptr, nullptr));
     OK(cuModuleGetFunction(&function, module, "fault_increment"));
+    int value, blocks;
+    OK(cuFuncGetAttribute(&value, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, function));
+    ck_assert_int_eq(value, THREADS);
+    OK(cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, function, THREADS, 40 << 10));
+    ck_assert_int_eq(blocks, 4); /* 164 KiB of shared memory, 41 each */
+    OK(cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, function, THREADS, 60 << 10));
+    ck_assert_int_eq(blocks, 0); /* no launch may ask for so much */
     OK(cuModuleUnload(module));
     std::swap(r.increment, function);
     GIVES(CUDA_ERROR_INVALID_HANDLE, launch(&r, r.stream));
@@ -471,6 +478,12 @@ START_TEST(contexts)
     CUdeviceptr p, q;
     uint32_t word;
     int count, major;
+    const char *name;
+    OK(cuGetErrorName(CUDA_ERROR_OUT_OF_MEMORY, &name));
+    ck_assert_str_eq(name, "CUDA_ERROR_OUT_OF_MEMORY");
+    OK(cuGetErrorString(CUDA_ERROR_OUT_OF_MEMORY, &name));
+    ck_assert_str_eq(name, "out of memory");
+    GIVES(CUDA_ERROR_INVALID_VALUE, cuGetErrorName((CUresult)12345, &name));
     OK(cuInit(0));
     OK(cuDeviceGetCount(&count));
     ck_assert_int_eq(count, 2);
@@ -482,7 +495,12 @@ START_TEST(contexts)
     OK(cuCtxCreate_v2(&a, 0, 0));
     OK(cuMemAlloc(&p, 64));
     OK(cuStreamCreate(&stream, 0));
+    unsigned flags;
+    int active[2];
+    OK(cuDevicePrimaryCtxGetState(1, &flags, &active[0]));
     OK(cuDevicePrimaryCtxRetain(&b, 1));
+    OK(cuDevicePrimaryCtxGetState(1, &flags, &active[1]));
+    ck_assert(!active[0] && active[1]);
     OK(cuCtxPushCurrent(b));
     OK(cuCtxGetDevice(&device));
     ck_assert_int_eq(device, 1);
