@@ -139,9 +139,9 @@ static int make_memory(struct program *p)
     return 0;
 }
 
-/* New q, k and v, and an out that holds nothing of an earlier run. On the stream, which does not wait
- * for the default stream: the functions without a stream work there, and may return before it is
- * done. */
+/* New q, k and v, and an out that holds nothing of an earlier run. On the stream: functions without
+ * a stream work on the default stream, for which this one does not wait, and may return before it
+ * is done. */
 static int set_inputs(struct program *p, unsigned seed)
 {
     srand(seed + 1); /* some libraries take 0 for 1 */
