@@ -109,7 +109,8 @@ KERNEL(fault_write, THREADS, 1)
     answer(a, words[to]);
 }
 
-// Lanes write rows of 16 bytes that load_matrices reads, each one that another wrote. 1: no barrier.
+// Lanes write rows of 16 bytes that load_matrices reads, each one that another wrote. 1: no
+// barrier.
 KERNEL(fault_read_matrices, WARP, 1)
 {
     SHARED_ARRAY(Unit, rows, WARP);

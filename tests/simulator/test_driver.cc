@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * The simulated driver itself: work is done when someone waits for it, misuse is refused, and what
- * is left over at the end is a leak. With a word as its argument the program misuses the driver in
- * one way and ends; the tests start it so and read what is said then. */
-#include <cstdio>
+ * The simulated driver itself: work is done when someone waits for it, and misuse is refused. */
 #include <cstdlib>
 #include <cstring>
 #include <thread>
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <check.h>
 
 #include "driver.h"
+#include "image.h"
 #include "kernel_abi.h"
 
 #define OK(call)          ck_assert_int_eq(call, CUDA_SUCCESS)
@@ -21,25 +16,6 @@
 
 static constexpr uint32_t THREADS = 128;
 static constexpr size_t SIZE = THREADS * 4;
-static const char *program;
-
-/* As nvcc would write it, with nothing in it. */
-struct image {
-    uint32_t magic;
-    uint16_t version, header_size;
-    uint64_t size;
-    uint16_t kind, entry_version;
-    uint32_t entry_header_size;
-    uint64_t entry_size;
-    uint32_t unused[3], arch, more[8];
-};
-static constexpr uint32_t MAGIC = 0xba55ed50;
-static constexpr uint16_t PTX = 1, ELF = 2;
-
-static image make_image(uint16_t kind, uint32_t arch)
-{
-    return {MAGIC, 1, 16, 64, kind, 1, 64, 0, {}, arch, {}};
-}
 
 /* A context with what the tests use in it. */
 struct rig {
@@ -547,91 +523,10 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
-/* ---- Leaks ---- */
-
-static const struct leak {
-    const char *word, *said; /* said: nullptr where there is none */
-} LEAKS[] = {
-    {"none", nullptr},
-    {"memory", "64 bytes of device memory"},
-    {"host", "4096 bytes of host memory"},
-    {"stream", "a stream"},
-    {"event", "an event"},
-    {"module", "a module"},
-    {"graph", "graph"},
-    {"context", "a context was not destroyed"},
-    {"primary", "a primary context was not released"},
-    {"push", "pushed and not popped"},
-    {"fork", "does not survive fork"},
-};
-
-/* In a process of its own. */
-static int leak(const char *word)
+int main(void)
 {
-    auto is = [word](const char *other) { return strcmp(word, other) == 0; };
-    CUcontext context, created;
-    CUstream stream;
-    CUevent event;
-    CUmodule module;
-    CUgraph graph;
-    CUdeviceptr p;
-    void *host;
-    image image = make_image(ELF, 80);
-    int wrong = cuInit(0) + cuDevicePrimaryCtxRetain(&context, 0);
-    if (is("context"))
-        wrong += cuCtxCreate_v2(&created, 0, 0);
-    wrong += is("push") ? cuCtxPushCurrent(context) : cuCtxSetCurrent(context);
-    wrong += cuMemAlloc(&p, 64) + cuMemAllocHost(&host, 4096) + cuStreamCreate(&stream, 0) +
-             cuEventCreate(&event, 0) + cuModuleLoadData(&module, &image) +
-             cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) +
-             cuStreamEndCapture(stream, &graph);
-    if (is("fork")) {
-        pid_t child = fork();
-        if (!child)
-            _exit(cuMemFree(p) == CUDA_ERROR_NOT_INITIALIZED ? 98 : 1);
-        int status;
-        waitpid(child, &status, 0);
-        exit(WEXITSTATUS(status)); /* reports what is left, too */
-    }
-    wrong += is("graph") ? 0 : cuGraphDestroy(graph);
-    wrong += is("memory") ? 0 : cuMemFree(p);
-    wrong += is("host") ? 0 : cuMemFreeHost(host);
-    wrong += is("stream") ? 0 : cuStreamDestroy(stream);
-    wrong += is("event") ? 0 : cuEventDestroy(event);
-    wrong += is("module") ? 0 : cuModuleUnload(module);
-    wrong += is("primary") ? 0 : cuDevicePrimaryCtxRelease(0);
-    if (!is("push"))
-        wrong += cuCtxSetCurrent(nullptr);
-    return wrong ? 1 : 0;
-}
-
-START_TEST(leaks)
-{
-    const struct leak &l = LEAKS[_i];
-    std::string command = std::string("'") + program + "' " + l.word + " 2>&1", said;
-    FILE *child = popen(command.c_str(), "r");
-    ck_assert(child != nullptr);
-    char line[512];
-    while (fgets(line, sizeof line, child))
-        said += line;
-    int status = pclose(child);
-    ck_assert(WIFEXITED(status));
-    ck_assert_msg(WEXITSTATUS(status) == (l.said ? 99 : 0), "%s: exit status %d, said: %s", l.word,
-                  WEXITSTATUS(status), said.c_str());
-    if (l.said)
-        ck_assert_msg(said.find(l.said) != std::string::npos, "%s: %s", l.word, said.c_str());
-    else
-        ck_assert_str_eq(said.c_str(), "");
-}
-END_TEST
-
-int main(int argc, char **argv)
-{
-    program = argv[0];
     setenv("DRAFT_SIMULATOR", "sm_80", 1);
     setenv("DRAFT_SIMULATOR_DEVICES", "2", 1);
-    if (argc > 1)
-        return leak(argv[1]);
     Suite *suite = suite_create("simulated driver");
     TCase *tests = tcase_create("driver");
     tcase_add_test(tests, contexts);
@@ -649,7 +544,6 @@ int main(int argc, char **argv)
     tcase_add_test(tests, fault_stays);
     tcase_add_test(tests, graph_of_freed_memory);
     tcase_add_test(tests, out_of_memory);
-    tcase_add_loop_test(tests, leaks, 0, sizeof(LEAKS) / sizeof(LEAKS[0]));
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
