@@ -73,6 +73,16 @@ template <class T> DEVICE u32 shared_address(Shared<T> p)
     return static_cast<u32>(__cvta_generic_to_shared(p));
 }
 
+// 16 bytes of device memory that nobody writes while the kernel runs.
+DEVICE Unit load_unit(Global<const Unit> p)
+{
+    Unit x;
+    asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+        : "=r"(x.v[0]), "=r"(x.v[1]), "=r"(x.v[2]), "=r"(x.v[3])
+        : "l"(p));
+    return x;
+}
+
 DEVICE void store_shared(u32 address, u32 value)
 {
     asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");

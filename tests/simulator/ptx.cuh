@@ -174,6 +174,11 @@ template <class T> u32 shared_address(Shared<T> p)
     return p.address();
 }
 
+inline Unit load_unit(Global<const Unit> p)
+{
+    return *p;
+}
+
 inline void store_shared(u32 address, u32 value)
 {
     SharedReference<u32>{address} = value;
