@@ -13,7 +13,7 @@
 #define CUDA_SOFTMAX_THREADS 128 /* a thread block: one row */
 
 #define CUDA_SELECT_THREADS 128
-#define CUDA_SELECT_ROWS    16   /* select_head: rows of a head for each thread block           */
+#define CUDA_SELECT_ROWS    20   /* select_head: rows of a head for each thread block           */
 #define CUDA_SELECT_PASSES  3    /* digits of a key, each a histogram                           */
 #define CUDA_SELECT_DIGITS  2048 /* values of a digit                                           */
 #define CUDA_SELECT_STATE   4    /* u32 of the search after each pass                           */

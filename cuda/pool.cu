@@ -5,8 +5,9 @@
 //                 LANES units of 16 bytes = one token of the head
 //   slots 0 ...   | thread 0 | thread 1 | ... |        GROUPS tokens at a time, AHEAD such
 //   slots 1 ...   | LANES    | LANES + 1| ... |        loads under way in each thread
-//   thread block  one block of one head of one tensor: sums of each thread, then over the groups of
-//                 a warp by shuffles, then over the warps in shared memory
+//   thread block  one block of one head of one tensor: sums of each thread, then over the groups
+//                 of a warp by shuffles, then over the warps in shared memory. Heads fastest: where
+//                 they lie side by side, thread blocks of one time read whole pages of memory
 //
 // One pass over q, k and v, bound by memory bandwidth: 2.2 GB and 0.5 ms for HunyuanVideo at 720p.
 // Two instructions an element are far from what the multiprocessors can do in that time.
@@ -51,8 +52,8 @@ template <class T> DEVICE void add_unit(f32 sum[PER_UNIT], const Unit &x)
 
 // The slots group, group + groups, ... of a block: unit `lane` of each, added up.
 template <class T, u32 groups>
-DEVICE void add_slots(f32 sum[PER_UNIT], Global<const Unit> rows, u32 stride, u32 size, u32 group,
-                      u32 lane, Shared<u32> tokens)
+DEVICE void add_slots(f32 sum[PER_UNIT], Global<const Unit> rows, u32 stride,
+                      Global<const u32> tokens, u32 size, u32 group, u32 lane)
 {
     for (u32 first = group; first < size; first += groups * AHEAD) {
         Unit x[AHEAD];
@@ -60,8 +61,8 @@ DEVICE void add_slots(f32 sum[PER_UNIT], Global<const Unit> rows, u32 stride, u3
         {
             u32 slot = first + k * groups;
             x[k] = Unit{{0, 0, 0, 0}};
-            if (slot < size)
-                x[k] = rows[(addr)tokens[slot] * stride + lane];
+            if (slot < size) // a block spans fewer than 2^31 units
+                x[k] = load_unit(rows + (tokens[slot] * stride + lane));
         }
         UNROLL for (u32 k = 0; k < AHEAD; k++) add_unit<T>(sum, x[k]);
     }
@@ -72,23 +73,20 @@ template <class T, u32 lanes> DEVICE void pool(const draft_args &a)
 {
     // Element i of unit l of a warp's sums: i x PITCH + l. Neither side has bank conflicts.
     constexpr u32 PITCH = lanes + 4, PART = PER_UNIT * PITCH;
-    SHARED_ARRAY(u32, tokens, DRAFT_BLOCK);
     SHARED_ARRAY(f32, parts, WARPS * PART);
     Geometry g = geometry_of(a);
-    u32 id = thread_id(), tensor_heads = g->heads + 2 * g->kv_heads;
-    u32 block = block_id() % g->video_blocks, row = block_id() / g->video_blocks;
-    Source source = source_of(a, g, row / tensor_heads, row % tensor_heads);
-    Block b = video_block(g, block);
-    for (u32 i = id; i < b.size; i += THREADS)
-        tokens[i] = slot_token(g, b, i);
-    block_barrier();
-
-    u32 lane = id % lanes;
+    u32 id = thread_id(), lane = id % lanes, tensor_heads = g->heads + 2 * g->kv_heads;
+    u32 row = block_id() / tensor_heads, block = row % g->video_blocks;
+    Source source = source_of(a, g, row / g->video_blocks, block_id() % tensor_heads);
+    draft_span span = span_of(a, g->prefix_blocks + block);
+    u32 size = span.info & 0xff;
+    Global<const u32> tokens = offsets_of(a) + (span.info >> 8) * DRAFT_BLOCK;
+    Global<const Unit> rows =
+        global<const Unit>(source.rows) + (addr)span.first * source.token_stride;
     f32 sum[PER_UNIT] = {};
-    Global<const Unit> rows = global<const Unit>(source.rows) + (addr)b.first * source.token_stride;
     if (lane * PER_UNIT < g->dim)
-        add_slots<T, THREADS / lanes>(sum, rows, source.token_stride, b.size, id / lanes, lane,
-                                      tokens);
+        add_slots<T, THREADS / lanes>(sum, rows, source.token_stride, tokens, size, id / lanes,
+                                      lane);
     UNROLL for (u32 i = 0; i < PER_UNIT; i++)
     {
         UNROLL for (u32 mask = lanes; mask < WARP; mask *= 2) sum[i] +=
@@ -97,7 +95,6 @@ template <class T, u32 lanes> DEVICE void pool(const draft_args &a)
             parts[warp_id() * PART + i * PITCH + lane] = sum[i];
     }
     block_barrier();
-
     if (id >= g->dim)
         return;
     f32 all = 0;
@@ -105,7 +102,7 @@ template <class T, u32 lanes> DEVICE void pool(const draft_args &a)
         parts[w * PART + id % PER_UNIT * PITCH + id / PER_UNIT];
     Global<f32> means =
         rows_at<f32>(a, source.means, source.head * g->video_blocks + block, g->dim);
-    means[id] = all / (f32)b.size;
+    means[id] = all / (f32)size;
 }
 
 KERNEL(draft_pool_f16_64, CUDA_POOL_THREADS, 8)

@@ -4,10 +4,11 @@
 //
 // draft_score, the logits in units of ln 2, since the softmax takes powers of 2:
 //
-//   thread block  ROWS x COLUMNS of one head's map, DEPTH elements of the means at a time, which lie
-//                 transposed in shared memory, twice: one part is filled while the other is used
-//   thread        8 x 8 logits, 4 x 4 in each quarter of the tile: of four rows r a unit of q[d][r],
-//                 of four columns c a unit of k[d][c]
+//   thread block  ROWS x COLUMNS of one head's map, DEPTH elements of the means at a time, which
+//                 lie transposed in shared memory, twice: one part is filled while the other is
+//                 used
+//   thread        8 x 8 logits, 4 x 4 in each quarter of the tile: of four rows r a unit of
+//                 q[d][r], of four columns c a unit of k[d][c]
 //
 //           columns 0 ... 31 | 32 ... 63 | the same again
 //   rows  0 ... 15  warp 0   | warp 1    |
@@ -160,7 +161,7 @@ KERNEL(draft_score, CUDA_SCORE_THREADS, 4)
     write_logits(g, rows_at<f32>(a, g->map, (addr)head * s, s), sum, parts, first);
 }
 
-// ---- Softmax ------------------------------------------------------------------------------------
+// ---- Softmax -----------------------------------------------------------------------------------
 
 constexpr u32 WARPS = CUDA_SOFTMAX_THREADS / WARP;
 constexpr u32 HELD = 8; // logits of a thread at a time

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
 // select: which pairs are kept. Bound by memory bandwidth: rules HEAD and PAPER read the map four
-// times, 0.1 ms for HunyuanVideo at 720p; ROW and MASS once from memory and then from the cache.
+// times, 0.12 ms for HunyuanVideo at 720p; ROW and MASS once from memory and then from the cache.
 //
 // draft_select_head, rules HEAD and PAPER: the cut of a whole head, S x S pairs.
 //
 //   step 0               clear the head's histograms
 //   step 1 to PASSES     histogram of one digit of the keys
 //   step PASSES + 1      ties with the cut in each row, where not all of them are kept
-//   thread block         ROWS rows of one head; each finds the digit of the step before by itself, so
-//                        no pass is spent on that; the first of a head keeps it for the next step
-//   warp                 a row at a time, in units of 16 bytes
+//   thread block         ROWS rows of one head; each finds the digit of the step before by itself,
+//                        so no pass is spent on that; the first of a head keeps it for the next
+//   warp                 a row at a time, in units of 16 bytes. Most keys fall into few digits:
+//                        where lanes count the same one, the hardware adds them up first
 //
 // draft_select_list: the list of one query block for each thread block.
 //
@@ -21,19 +22,19 @@
 //            | warp 0              | warp 1              | ...    a section of the row each,
 //            | 32 columns | 32 ... | 32 columns | ...             one column for each lane
 //
-// draft_select_order: query blocks by count, largest first, then by index; one for each thread, which
-// counts the blocks that come before it.
+// draft_select_order: query blocks by count, largest first, then by index; one for each thread,
+// which counts the blocks that come before it.
 #include "select.cuh"
 
 constexpr u32 ROWS = CUDA_SELECT_ROWS;
 constexpr u32 WIDE = 4;  // units of a lane under way
 constexpr u32 AHEAD = 8; // columns of a lane under way
 
-// ---- Cut of a head --------------------------------------------------------------------------------
+// ---- Cut of a head -----------------------------------------------------------------------------
 
-// Calls take(j, bits) for the columns of a row, one row for each warp. The row may start anywhere in
-// a unit: columns before and after it do not reach `take`. They can be read, since the parts of the
-// workspace begin at multiples of 16 bytes.
+// Calls take(inside, j, bits) for the columns of a row, one row for each warp. The row may start
+// anywhere in a unit: what is not inside belongs to its neighbours. It can be read, since the parts
+// of the workspace begin and end at multiples of a unit.
 template <class Take> DEVICE void for_row(const draft_args &a, Geometry g, addr row, Take take)
 {
     u32 s = g->video_blocks;
@@ -45,14 +46,13 @@ template <class Take> DEVICE void for_row(const draft_args &a, Geometry g, addr 
         {
             x[k] = Unit{{0, 0, 0, 0}};
             if (first + k * WARP < units)
-                x[k] = map[first + k * WARP];
+                x[k] = load_unit(map + (first + k * WARP));
         }
         UNROLL for (u32 k = 0; k < WIDE; k++)
             UNROLL for (u32 e = 0; e < 4; e++)
             {
                 u32 j = (first + k * WARP) * 4 + e - skip;
-                if (j < s)
-                    take(j, x[k].v[e]);
+                take(j < s, j, x[k].v[e]);
             }
     }
 }
@@ -62,10 +62,13 @@ DEVICE Search advance(const draft_args &a, Geometry g, const Scratch &scratch, u
                       bool first)
 {
     constexpr u32 EACH = DIGITS / THREADS;
-    u32 weights[EACH];
-    UNROLL for (u32 d = 0; d < EACH; d++)
-        weights[d] = scratch.digits[pass * DIGITS + thread_id() * EACH + d];
-    Search s = next_digit(load_state(a, g, scratch, head, pass), weights, shift_of<DIGIT_BITS>(pass));
+    Global<const Unit> digits =
+        global<const Unit>(histogram_of(scratch, pass)) + thread_id() * (EACH / 4);
+    Search s = next_digit<u32, EACH>(load_state(a, g, scratch, head, pass),
+                                     shift_of<DIGIT_BITS>(pass), [&](u32 weights[EACH]) {
+                                         UNROLL for (u32 d = 0; d < EACH; d++) weights[d] =
+                                             load_unit(digits + d / 4).v[d % 4];
+                                     });
     if (first && thread_id() == 0) {
         Global<u32> p = scratch.states + pass * CUDA_SELECT_STATE;
         p[0] = s.prefix;
@@ -84,13 +87,13 @@ DEVICE void histogram(const draft_args &a, Geometry g, Global<u32> digits, u32 h
         sums[d] = 0;
     block_barrier();
     u32 last = least(first_row + ROWS, g->video_blocks);
-    u32 shift = shift_of<DIGIT_BITS>(pass), mask = mask_of<DIGIT_BITS>(pass);
+    u32 shift = shift_of<DIGIT_BITS>(pass), mask = mask_of<DIGIT_BITS>(pass), prefix = s.prefix;
     for (u32 i = first_row + warp_id(); i < last; i += WARPS) {
         ForcedPairs forced = forced_pairs(g, i);
-        for_row(a, g, (addr)head * g->video_blocks + i, [&](u32 j, u32 bits) {
-            u32 key = key_of(forced, j, bits);
-            if ((key & mask) == s.prefix)
-                atomic_add(sums + (key >> shift & (DIGITS - 1)), 1);
+        for_row(a, g, (addr)head * g->video_blocks + i, [&](bool inside, u32 j, u32 bits) {
+            u32 key = key_of(forced, j, bits), digit = key >> shift & (DIGITS - 1);
+            if (inside & ((key & mask) == prefix))
+                atomic_add(sums + digit, 1);
         });
     }
     block_barrier();
@@ -108,38 +111,39 @@ DEVICE void count_ties(const draft_args &a, Geometry g, Global<u32> ties, u32 he
     for (u32 i = first_row + warp_id(); i < last; i += WARPS) {
         ForcedPairs forced = forced_pairs(g, i);
         u32 sum = 0;
-        for_row(a, g, (addr)head * g->video_blocks + i,
-                [&](u32 j, u32 bits) { sum += key_of(forced, j, bits) == cut; });
+        for_row(a, g, (addr)head * g->video_blocks + i, [&](bool inside, u32 j, u32 bits) {
+            sum += inside & (key_of(forced, j, bits) == cut);
+        });
         sum = warp_sum(sum);
         if (lane_id() == 0)
             ties[i] = sum;
     }
 }
 
-KERNEL(draft_select_head, CUDA_SELECT_THREADS, 8)
+KERNEL(draft_select_head, CUDA_SELECT_THREADS, 10)
 {
     Geometry g = geometry_of(a);
-    u32 groups = div_up(g->video_blocks, ROWS);
     if (a.step == 0) {
-        Global<u32> digits = scratch_of(a, g, block_id()).digits;
-        for (u32 i = thread_id(); i < PASSES * DIGITS; i += THREADS)
-            digits[i] = 0;
+        Global<Unit> digits = global<Unit>(scratch_of(a, g, block_id()).digits);
+        for (u32 i = thread_id(); i < PASSES * DIGITS / 4; i += THREADS)
+            digits[i] = Unit{{0, 0, 0, 0}};
         return;
     }
     // Every other step backwards: what the step before read last may still be in the cache.
-    u32 work = a.step % 2 ? block_id() : g->batch * g->heads * groups - 1 - block_id();
+    u32 groups = div_up(g->video_blocks, ROWS), all = g->batch * g->heads * groups;
+    u32 work = a.step % 2 ? block_id() : all - 1 - block_id();
     u32 head = work / groups, first_row = work % groups * ROWS, pass = a.step - 1;
     Scratch scratch = scratch_of(a, g, head);
     Search s = load_state(a, g, scratch, head, 0);
     if (pass > 0)
         s = advance(a, g, scratch, head, pass - 1, first_row == 0);
     if (pass < PASSES)
-        histogram(a, g, scratch.digits + pass * DIGITS, head, first_row, pass, s);
+        histogram(a, g, global<u32>(histogram_of(scratch, pass)), head, first_row, pass, s);
     else if (s.some && g->rule != DRAFT_ABI_PAPER)
         count_ties(a, g, scratch.ties, head, first_row, s.prefix);
 }
 
-// ---- Cut of one row -------------------------------------------------------------------------------
+// ---- Cut of one row ----------------------------------------------------------------------------
 
 constexpr u32 BYTES = 4, BYTE_BITS = 8, VALUES = 1u << BYTE_BITS;
 
@@ -199,10 +203,10 @@ DEVICE Search row_cut(const draft_args &a, Geometry g, u32 head, u32 i)
         block_barrier();
         weigh_row(row, forced, g->video_blocks, mass, pass, s.prefix, low, high);
         block_barrier();
-        uint64_t weights[EACH];
-        UNROLL for (u32 d = 0; d < EACH; d++)
-            weights[d] = low[first + d] + ((uint64_t)high[first + d] << 16);
-        s = next_digit(s, weights, shift_of<BYTE_BITS>(pass));
+        s = next_digit<uint64_t, EACH>(s, shift_of<BYTE_BITS>(pass), [&](uint64_t weights[EACH]) {
+            UNROLL for (u32 d = 0; d < EACH; d++) weights[d] =
+                low[first + d] + ((uint64_t)high[first + d] << 16);
+        });
     }
     if (mass && s.prefix != FORCED && !s.all_kept) {
         u32 each = mass_of(s.prefix);
@@ -211,7 +215,7 @@ DEVICE Search row_cut(const draft_args &a, Geometry g, u32 head, u32 i)
     return s;
 }
 
-// ---- Cut of the head, as far as one row is concerned ----------------------------------------------
+// ---- Cut of the head, as far as one row is concerned -------------------------------------------
 
 DEVICE u32 block_sum(u32 x)
 {
@@ -241,7 +245,7 @@ DEVICE Search head_cut(const draft_args &a, Geometry g, u32 head, u32 i)
     return s;
 }
 
-// ---- List -----------------------------------------------------------------------------------------
+// ---- List --------------------------------------------------------------------------------------
 
 // What a cut makes of a key.
 struct Cut {
@@ -369,7 +373,7 @@ KERNEL(draft_select_list, CUDA_SELECT_THREADS, 10)
         rows_at<u32>(a, g->counts, head, g->blocks)[block] = count;
 }
 
-// ---- Order ----------------------------------------------------------------------------------------
+// ---- Order -------------------------------------------------------------------------------------
 
 // A block's count and how far it is from the end: the larger, the earlier its turn.
 DEVICE u32 turn_of(Global<const u32> counts, u32 blocks, u32 block)

@@ -14,10 +14,10 @@ constexpr u32 WARPS = THREADS / WARP;
 constexpr u32 FORCED = 0xffffffffu; // key of a forced pair
 constexpr u32 NONE = 0xffffffffu;   // no column
 
-// ---- Keys ---------------------------------------------------------------------------------------
+// ---- Keys --------------------------------------------------------------------------------------
 
 // The forced pairs of a query row: the first columns and three more, NONE or wrapped below 0 where
-// they do not exist.
+// there are none.
 struct ForcedPairs {
     u32 first, self, before, after;
 };
@@ -43,12 +43,12 @@ DEVICE Global<const u32> map_row(const draft_args &a, Geometry g, u32 head, u32 
     return rows_at<const u32>(a, g->map, (addr)head * s + i, s);
 }
 
-// ---- Search -------------------------------------------------------------------------------------
+// ---- Search ------------------------------------------------------------------------------------
 
 // Where the search for a cut stands.
 struct Search {
     u32 prefix;   // the digits found, in their place; 0 below
-    u32 wanted;   // of the pairs that begin with them: pairs, or mass in units of 1 / DRAFT_MASS_ONE
+    u32 wanted;   // of the pairs that begin so: pairs, or mass in units of 1 / DRAFT_MASS_ONE
     u32 all_kept; // 1: everything together is less than wanted
     u32 some;     // 1: fewer pairs are wanted than begin with prefix
 };
@@ -88,24 +88,27 @@ template <class T> DEVICE T sum_after(T x)
     return sum - x;
 }
 
-// The next digit of the search. Thread i brings the weights of the digits i x each and following.
-// Between this and the next call there must be a barrier.
-template <class T, u32 each>
-DEVICE Search next_digit(const Search &s, const T (&weights)[each], u32 shift)
+// The next digit of the search. weigh(w) puts the weights of digits thread x each and following in
+// w; it is called twice, so that they need not be kept. Between this and the next call there must
+// be a barrier.
+template <class T, u32 each, class Weigh>
+DEVICE Search next_digit(const Search &s, u32 shift, Weigh weigh)
 {
     SHARED_ARRAY(Search, found, 1);
-    T total = 0;
+    T weights[each], total = 0;
+    weigh(weights);
     UNROLL for (u32 d = 0; d < each; d++) total += weights[d];
     T sum = sum_after(total);
-    u32 first = thread_id() * each;
     if (sum < s.wanted && sum + total >= s.wanted) {
+        weigh(weights);
         UNROLL for (u32 d = each; d-- > 0;)
         {
             T before = sum;
             sum += weights[d];
+            u32 digit = thread_id() * each + d;
             if (before < s.wanted && sum >= s.wanted)
-                found[0] = Search{s.prefix | (first + d) << shift, s.wanted - (u32)before,
-                                  s.all_kept, sum > s.wanted};
+                found[0] = Search{s.prefix | digit << shift, s.wanted - (u32)before, s.all_kept,
+                                  sum > s.wanted};
         }
     } else if (thread_id() == 0 && s.wanted == 0) { // the cut lies above all but the forced
         found[0] = Search{s.prefix | (THREADS * each - 1) << shift, 0, s.all_kept, 1};
@@ -116,7 +119,7 @@ DEVICE Search next_digit(const Search &s, const T (&weights)[each], u32 shift)
     return found[0];
 }
 
-// ---- State of a head's search, in the scratch part of the workspace -------------------------------
+// ---- State of a head's search, in the scratch part of the workspace ----------------------------
 
 constexpr u32 PASSES = CUDA_SELECT_PASSES;
 constexpr u32 DIGITS = CUDA_SELECT_DIGITS;
@@ -124,16 +127,25 @@ constexpr u32 DIGIT_BITS = 11;
 static_assert(1u << DIGIT_BITS == DIGITS && PASSES * DIGIT_BITS >= 32, "digits make up a key");
 static_assert(sizeof(Search) == CUDA_SELECT_STATE * sizeof(u32), "a state is a search");
 
-// Histograms [PASSES][DIGITS], states [PASSES][CUDA_SELECT_STATE], ties [S].
+// Of one head. In scratch lie those of all heads: histograms [PASSES][DIGITS] at multiples of 16
+// bytes, then states [PASSES][CUDA_SELECT_STATE], then ties [S].
 struct Scratch {
-    Global<u32> digits, states, ties;
+    addr digits; // address
+    Global<u32> states, ties;
 };
 
 DEVICE Scratch scratch_of(const draft_args &a, Geometry g, u32 head)
 {
-    u32 words = PASSES * (DIGITS + CUDA_SELECT_STATE) + g->video_blocks;
-    Global<u32> p = rows_at<u32>(a, g->scratch, head, words);
-    return {p, p + PASSES * DIGITS, p + PASSES * (DIGITS + CUDA_SELECT_STATE)};
+    constexpr u32 HISTOGRAMS = PASSES * DIGITS, STATES = PASSES * CUDA_SELECT_STATE;
+    addr heads = (addr)g->batch * g->heads, first = a.workspace + g->scratch;
+    Global<u32> states = global<u32>(first) + heads * HISTOGRAMS, ties = states + heads * STATES;
+    return {first + (addr)head * HISTOGRAMS * sizeof(u32), states + (addr)head * STATES,
+            ties + (addr)head * g->video_blocks};
+}
+
+DEVICE addr histogram_of(const Scratch &scratch, u32 pass)
+{
+    return scratch.digits + pass * DIGITS * sizeof(u32);
 }
 
 // The search as it stood before histogram `pass` was taken.
