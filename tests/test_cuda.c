@@ -23,6 +23,8 @@ static size_t device_count;
     X(cuInit)                                                                                      \
     X(cuDeviceGet)                                                                                 \
     X(cuDeviceGetUuid)                                                                             \
+    X(cuDevicePrimaryCtxRetain)                                                                    \
+    X(cuDevicePrimaryCtxRelease)                                                                   \
     X(cuCtxDestroy)                                                                                \
     X(cuCtxGetCurrent)                                                                             \
     X(cuCtxPushCurrent)                                                                            \
@@ -217,6 +219,21 @@ static void check_out(struct rig *rig, int inputs, const char *what)
                   "%s: not the out of inputs %d", what, inputs);
 }
 
+/* The same once the stream is done, without the library, which would wait for its own queue too. */
+static void check_stream(struct rig *rig, const struct stand *s, CUstream stream, int inputs)
+{
+    CUcontext popped;
+    uint8_t *out = test_alloc(rig->out.size, 1);
+    CU(cuCtxPushCurrent(s->context));
+    CU(cuStreamSynchronize(stream));
+    CU(cuMemcpyDtoH(out, rig->out.data, rig->out.size));
+    CU(cuCtxPopCurrent(&popped));
+    ck_assert_ptr_nonnull(expected[inputs]);
+    ck_assert_msg(memcmp(out, expected[inputs], rig->out.size) == 0, "not the out of inputs %d",
+                  inputs);
+    free(out);
+}
+
 /* Nothing was written to out. */
 static void check_untouched(struct rig *rig)
 {
@@ -251,8 +268,10 @@ START_TEST(own_context_and_stream)
         check_out(&rig, i, "adopted");
         ck_assert(rig_intact(&rig, ALL_STAGES));
     }
+    rig_reset(&rig);
+    fill(&rig, 0);
     enqueue(&rig, NULL); /* NULL is the caller's stream, on which the caller may wait */
-    stream_wait(&s, s.stream);
+    check_stream(&rig, &s, s.stream, 0);
     free_rig(&rig, &problem);
     stand_free(&s);
 }
@@ -366,15 +385,36 @@ START_TEST(streams_of_the_caller)
     for (int i = 0; i < 4; i++) {
         rig_reset(&rig);
         enqueue(&rig, streams[i]);
-        stream_wait(&s, streams[i] ? streams[i] : s.stream);
-        check_out(&rig, 0, "a stream of the caller");
+        check_stream(&rig, &s, streams[i] ? streams[i] : s.stream, 0);
     }
     free_rig(&rig, &problem);
     stand_free(&s);
 }
 END_TEST
 
-/* A stream in the primary context, for a context of the library's own. */
+/* As with the CUDA runtime: it works in the primary context, and so does the library by itself. */
+START_TEST(stream_of_the_primary_context)
+{
+    struct stand s = {0};
+    struct problem problem;
+    struct rig rig;
+    CUcontext popped;
+    CUdevice device = find_device(&devices[0].info);
+    CU(cuDevicePrimaryCtxRetain(&s.context, device));
+    CU(cuCtxPushCurrent(s.context));
+    CU(cuStreamCreate(&s.stream, CU_STREAM_NON_BLOCKING));
+    setup_rig(&rig, &devices[0], &problem);
+    enqueue(&rig, s.stream);
+    check_stream(&rig, &s, s.stream, 0);
+    free_rig(&rig, &problem);
+    CU(cuStreamDestroy(s.stream));
+    CU(cuCtxPopCurrent(&popped));
+    ck_assert_ptr_eq(popped, s.context);
+    CU(cuDevicePrimaryCtxRelease(device));
+}
+END_TEST
+
+/* Each with inputs and a workspace of its own. */
 START_TEST(two_streams)
 {
     struct stand s;
@@ -388,12 +428,10 @@ START_TEST(two_streams)
     }
     for (int i = 0; i < 2; i++)
         enqueue(&rigs[i], i ? s.second : s.stream);
-    stream_wait(&s, s.second);
-    stream_wait(&s, s.stream);
-    for (int i = 0; i < 2; i++) {
-        check_out(&rigs[i], i, i ? "second stream" : "first stream");
+    for (int i = 1; i >= 0; i--)
+        check_stream(&rigs[i], &s, i ? s.second : s.stream, i);
+    for (int i = 0; i < 2; i++)
         free_rig(&rigs[i], &problems[i]);
-    }
     stand_free(&s);
 }
 END_TEST
@@ -632,6 +670,7 @@ int main(void)
     tcase_add_test(tests, current_context);
     tcase_add_test(tests, memory_of_the_caller);
     tcase_add_test(tests, streams_of_the_caller);
+    tcase_add_test(tests, stream_of_the_primary_context);
     tcase_add_test(tests, two_streams);
     tcase_add_test(tests, captured_and_replayed);
     tcase_add_test(tests, own_queue_captured);
