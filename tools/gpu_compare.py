@@ -43,16 +43,14 @@ TABLE = ("hunyuan-720p", "hunyuan-768p", "wan-14b-720p", "wan-14b-480p", "wan-1.
 QUICK = ("clip", "clip-64")
 SPARSITIES = (0, 0.5, 0.75, 0.9, 0.95)
 LEAST_ROUNDS = 3
+# Of relative errors. Probabilities and results are rounded to bf16, each by up to 2^-9 of itself.
+BOUND = 2.0 ** -7
 
 
 def shape_of(name, dim=0):
     prefix, frames, height, width, suffix, heads, own_dim = SHAPES[name]
     return libdraft.Shape(prefix=prefix, frames=frames, height=height, width=width, suffix=suffix,
                           heads=heads, dim=dim or own_dim)
-
-
-def tokens_of(shape):
-    return shape.prefix + shape.frames * shape.height * shape.width + shape.suffix
 
 
 # ---- Numbers and tables --------------------------------------------------------------------------
@@ -102,13 +100,13 @@ COLUMNS = (
     ("min-max", lambda r: "-".join(cell(r, "times_us", "attend", x) for x in ("min", "max"))),
     ("run us", lambda r: cell(r, "times_us", "run", "median")),
     ("small stages / attend", lambda r: cell(r, "small_share", scale=100, form="{:.2f} %")),
-    ("attend TFLOP/s", lambda r: cell(r, "tflops", "attend")),
+    ("attend TFLOP/s", lambda r: cell(r, "tflops", "attend", form="{:.1f}")),
     ("cuDNN dense us", lambda r: cell(r, "times_us", "cudnn", "median")),
-    ("TFLOP/s", lambda r: cell(r, "tflops", "cudnn")),
+    ("TFLOP/s", lambda r: cell(r, "tflops", "cudnn", form="{:.1f}")),
     ("flash dense us", lambda r: cell(r, "times_us", "flash", "median")),
-    ("TFLOP/s", lambda r: cell(r, "tflops", "flash")),
+    ("TFLOP/s", lambda r: cell(r, "tflops", "flash", form="{:.1f}")),
     ("Flex us", lambda r: cell(r, "times_us", "flex", "median")),
-    ("TFLOP/s", lambda r: cell(r, "tflops", "flex")),
+    ("TFLOP/s", lambda r: cell(r, "tflops", "flex", form="{:.1f}")),
     ("its permutes us", lambda r: cell(r, "times_us", "permute", "median")),
     ("rate / cuDNN's", lambda r: cell(r, "rate_vs_cudnn", form="{:.2f}")),
     ("rate / flash's", lambda r: cell(r, "rate_vs_flash", form="{:.2f}")),
@@ -138,6 +136,7 @@ def markdown(report):
                      f"largest {check['largest']:.2e}, against f32 on {check['rows']} rows" +
                      (f"; against {peer['name']} on all: {peer['relative']:.2e}, "
                       f"{peer['largest']:.2e}" if peer else ""))
+    lines += [f"* **WRONG: {text}**" for text in report["wrong"]]
     for name, reason in report["missing"].items():
         lines.append(f"* {name}: not measured: {reason}")
     return lines
@@ -158,7 +157,7 @@ class Session:
             "backend": machine.name, "libdraft": machine.context.library.version_text(),
             "torch": torch.__version__, "cuda": torch.version.cuda,
             "cudnn": cudnn.version() if cudnn.is_available() else None,
-            "results": [], "checks": [], "missing": {},
+            "results": [], "checks": [], "missing": {}, "wrong": [],
             "complete": False}
 
     def flush(self):
@@ -174,6 +173,11 @@ class Session:
         self.report["missing"][name] = reason
         print(f"{name}: not measured: {reason}", flush=True)
         self.flush()
+
+    def wrong(self, name, error):
+        self.report["wrong"].append(f"{name}: relative error {error['relative']:.2e}, the bound is "
+                                    f"{BOUND:.2e}")
+        print("WRONG: " + self.report["wrong"][-1], flush=True)
 
     def late(self):
         return time.monotonic() > self.deadline
@@ -240,6 +244,8 @@ class Session:
             backend = {"cudnn": "CUDNN_ATTENTION", "flash": "FLASH_ATTENTION", "sdpa": None}[peer]
             dense = case.dense_peer(backend)().transpose(1, 2)
             entry["against_peer"] = dict(case.error(case.out, dense), name=peer)
+            if not entry["against_peer"]["relative"] <= BOUND:
+                self.wrong(f"{case.name}, dense, against {peer}", entry["against_peer"])
         self.report["checks"].append(entry)
 
     def row(self, case, plan, lists, sparsity, kind, peers, flex):
@@ -264,6 +270,8 @@ class Session:
                                 self.machine.queue))
         self.machine.synchronize()
         row["error"] = self.check(case, plan, lists)
+        if not row["error"]["relative"] <= BOUND:
+            self.wrong(f"{case.name}, sparsity {sparsity:g}, {kind} lists", row["error"])
         if sparsity == 0:
             self.check_dense(case, row["error"], peers)
         return derive(row)
@@ -297,8 +305,8 @@ class Session:
 
     def run_shape(self, name):
         shape = shape_of(name, self.options.dim)
-        size = 2 * tokens_of(shape) * shape.heads * shape.dim
-        blocks = tokens_of(shape) // 100  # blocks of the default tile hold more
+        size = 2 * libdraft.tokens_of(shape) * shape.heads * shape.dim
+        blocks = libdraft.tokens_of(shape) // 100  # blocks of the default tile hold more
         need = 16 * size + 24 * shape.heads * blocks ** 2
         free = self.machine.memory_free()
         if need > free:
@@ -324,6 +332,7 @@ class Session:
             self.measure(case, sparsity, peers, flex_of)
 
     def run(self):
+        failed = False
         for name in self.options.shapes:
             if self.late():
                 self.missing(name, "the time of --budget is used up")
@@ -332,10 +341,11 @@ class Session:
                 self.run_shape(name)
             except Exception as error:  # out of memory, a driver's error: the rest may still go
                 self.missing(name, error)
+                failed = True
         self.report["complete"] = not self.report["missing"]
         self.flush()
         print("\n".join([""] + markdown(self.report)))
-        return 0 if self.report["results"] else 1
+        return 1 if failed or self.report["wrong"] or not self.report["results"] else 0
 
 
 # ---- Command line --------------------------------------------------------------------------------

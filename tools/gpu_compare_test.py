@@ -49,7 +49,7 @@ class Rig:
     def __init__(self, library, sparsity, tile=TILE):
         self.context = libdraft.Context(library, "cpu")
         self.plan = libdraft.Plan(self.context, SHAPE, sparsity, libdraft.F32, tile)
-        self.layout, self.tokens = self.plan.layout, gpu_compare.tokens_of(SHAPE)
+        self.layout, self.tokens = self.plan.layout, libdraft.tokens_of(SHAPE)
         generator = random.Random(7)
         self.values, self.addresses = [], []
         for heads in (SHAPE.heads, SHAPE.kv_heads, SHAPE.kv_heads, SHAPE.heads):
@@ -192,7 +192,7 @@ def test_numbers(_):
     expect(gpu_compare.rate(2e12, 1e6) == 2, "2 TFLOP in a second")
     for name in gpu_compare.SHAPES:
         expect(gpu_compare.shape_of(name).heads > 0, name)
-    tera = {name: 4e-12 * 128 * gpu_compare.tokens_of(shape) ** 2 * shape.heads
+    tera = {name: 4e-12 * 128 * libdraft.tokens_of(shape) ** 2 * shape.heads
             for name, shape in ((n, gpu_compare.shape_of(n)) for n in gpu_compare.TABLE)}
     expect(round(tera["hunyuan-720p"], 1) == 174.2, "TFLOP of HunyuanVideo")
     expect(round(tera["minimax-h3"]) == 310, "TFLOP of MiniMax-H3")
@@ -211,7 +211,7 @@ def test_table(_):
     expect(abs(row["rate_vs_cudnn"] - 0.5) < 1e-12, "a tenth of the work in a fifth of the time")
     expect(abs(row["speedup_vs_cudnn"] - 500 / 108) < 1e-12, "against the whole run")
     expect("rate_vs_flash" not in row, "no ratio to what was not measured")
-    text = gpu_compare.markdown({"results": [row], "checks": [],
+    text = gpu_compare.markdown({"results": [row], "checks": [], "wrong": [],
                                  "missing": {"flex": "no compiler"}})
     header, rule, line = text[:3]
     expect(header.count("|") == rule.count("|") == line.count("|"), "as many cells in each line")

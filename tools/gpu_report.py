@@ -68,7 +68,7 @@ def markdown(report):
             ["step", "result", "s"],
             [[step["name"], step["result"], f"{step['seconds']:.0f}"] for step in report["steps"]])
     for step in report["steps"]:
-        if step["result"] not in ("passed", "skipped", "running"):
+        if step["result"] not in ("passed", "skipped", "running", "not begun"):
             lines += [f"### {step['name']}: {step['result']}", "", "```", step["output"], "```", ""]
     if report["bench"]:
         lines += ["## draft bench", "",

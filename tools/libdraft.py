@@ -203,6 +203,10 @@ class Plan:
 
 # ---- Blocks: what the header says of their numbers, in Python -----------------------------------
 
+def tokens_of(shape):
+    return shape.prefix + shape.frames * shape.height * shape.width + shape.suffix
+
+
 def text_blocks(first, tokens):
     """Text of one part, cut into blocks."""
     return [list(range(start, min(start + TEXT_BLOCK, first + tokens)))
