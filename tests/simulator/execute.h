@@ -71,9 +71,8 @@ void copy_async(uint32_t to, uint64_t from, bool inside);
 void copy_commit();
 void copy_wait(unsigned pending);
 void load_matrices(uint32_t x[4], uint32_t address, bool transposed);
-/* c += a b of m16n8k16; to_f32: how the elements are read. */
-void multiply_add(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1,
-                  float (*to_f32)(uint16_t));
+/* c += a b of m16n8k16. */
+void multiply_add(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1, bool bf16);
 
 float f16_to_f32(uint16_t x);
 float bf16_to_f32(uint16_t x);

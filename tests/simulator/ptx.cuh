@@ -362,5 +362,5 @@ inline void load_matrices_transposed(u32 x[4], u32 address)
 
 template <class T> void multiply_add(f32 c[4], const u32 a[4], u32 b0, u32 b1)
 {
-    simulator::multiply_add(c, a, b0, b1, T::to_f32);
+    simulator::multiply_add(c, a, b0, b1, std::is_same<T, BF16>::value);
 }

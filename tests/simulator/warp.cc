@@ -137,9 +137,9 @@ struct MultiplySlot {
     float *c;
     const uint32_t *a;
     uint32_t b[2];
-    float (*to_f32)(uint16_t);
 };
 
+template <float (*to_f32)(uint16_t)>
 static void perform_multiply(Warp &, void *const slots[WARP_SIZE])
 {
     float a[16][16], b[16][8], c[16][8];
@@ -149,9 +149,9 @@ static void perform_multiply(Warp &, void *const slots[WARP_SIZE])
         for (uint32_t e = 0; e < 2; e++) {
             for (uint32_t i = 0; i < 4; i++)
                 a[r + i % 2 * 8][n + i / 2 * 8 + e] =
-                    slot.to_f32(static_cast<uint16_t>(slot.a[i] >> 16 * e));
+                    to_f32(static_cast<uint16_t>(slot.a[i] >> 16 * e));
             for (uint32_t i = 0; i < 2; i++)
-                b[n + i * 8 + e][r] = slot.to_f32(static_cast<uint16_t>(slot.b[i] >> 16 * e));
+                b[n + i * 8 + e][r] = to_f32(static_cast<uint16_t>(slot.b[i] >> 16 * e));
             c[r][n + e] = slot.c[e];
             c[r + 8][n + e] = slot.c[2 + e];
         }
@@ -170,13 +170,13 @@ static void perform_multiply(Warp &, void *const slots[WARP_SIZE])
     }
 }
 
-static const Collective multiply = {"multiply_add", perform_multiply};
+static const Collective multiply_f16 = {"multiply_add of f16", perform_multiply<f16_to_f32>};
+static const Collective multiply_bf16 = {"multiply_add of bf16", perform_multiply<bf16_to_f32>};
 
-void multiply_add(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1,
-                  float (*to_f32)(uint16_t))
+void multiply_add(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1, bool bf16)
 {
-    MultiplySlot slot = {c, a, {b0, b1}, to_f32};
-    warp_together(multiply, &slot);
+    MultiplySlot slot = {c, a, {b0, b1}};
+    warp_together(bf16 ? multiply_bf16 : multiply_f16, &slot);
 }
 
 } // namespace simulator
