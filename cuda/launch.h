@@ -5,6 +5,9 @@
 #ifndef DRAFT_CUDA_LAUNCH_H
 #define DRAFT_CUDA_LAUNCH_H
 
+#include <stdalign.h>
+#include <stdint.h>
+
 #define CUDA_POOL_THREADS 128 /* a thread block: one block of one head of one tensor */
 
 #define CUDA_SCORE_THREADS   128 /* a thread block: ROWS x COLUMNS of one head's map */
@@ -24,5 +27,30 @@
 #define CUDA_ATTEND_SHARED(dim) ((DRAFT_BLOCK + 2 * CUDA_ATTEND_KEYS) * (dim)*2)
 #define CUDA_ATTEND_SHARED_64   CUDA_ATTEND_SHARED(64)
 #define CUDA_ATTEND_SHARED_128  CUDA_ATTEND_SHARED(128)
+
+/* attend for sm_90: one thread block on each multiprocessor, which takes query blocks until none is
+ * left. Two warp groups multiply, a third brings the tiles. u32 of scratch: the next query block. */
+#define CUDA_ATTEND90_THREADS 384
+#define CUDA_ATTEND90_STAGES  2 /* of k, and of v */
+/* q, out, stages of k and v, each DRAFT_BLOCK rows, and 1024 bytes to align them. */
+#define CUDA_ATTEND90_SHARED(dim) (DRAFT_BLOCK * (dim)*2 * (2 + 2 * CUDA_ATTEND90_STAGES) + 1024)
+#define CUDA_ATTEND90_SHARED_64   CUDA_ATTEND90_SHARED(64)
+#define CUDA_ATTEND90_SHARED_128  CUDA_ATTEND90_SHARED(128)
+
+/* What cuTensorMapEncodeTiled makes. */
+struct cuda_tensor_map {
+    alignas(64) uint64_t opaque[16];
+};
+
+/* The video part of each tensor, dimensions
+ *   {dim, width, height, frames, heads of all samples}
+ * and boxes of 64 columns of one tile {64, tile_w, tile_h, tile_t, 1}, swizzled by 128 bytes. The
+ * last coordinate of sample b and head h is b x batch + h x head, of the tensor's index below. */
+struct cuda_tensor_maps {
+    struct cuda_tensor_map q, k, v, out;
+    struct {
+        uint32_t batch, head;
+    } q_index, k_index, v_index, out_index;
+};
 
 #endif
