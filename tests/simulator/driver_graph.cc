@@ -29,7 +29,7 @@ using namespace simulator;
 CUresult cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureMode mode)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
     if (r)
         return r;
@@ -50,7 +50,7 @@ CUresult cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureMode mode)
 CUresult cuStreamEndCapture(CUstream handle, CUgraph *out)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
     if (r)
         return r;
@@ -80,7 +80,7 @@ CUresult cuStreamEndCapture(CUstream handle, CUgraph *out)
 CUresult cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus *status)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
     if (r)
         return r;
@@ -111,7 +111,7 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec *out, CUgraph graph, unsigned l
 CUresult cuGraphLaunch(CUgraphExec exec, CUstream handle)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
     if (r)
         return r;

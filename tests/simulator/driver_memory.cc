@@ -260,7 +260,7 @@ CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t size)
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t size, CUstream handle)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
     return r || !size ? r : to_device(call, "cuMemcpyHtoDAsync", to, from, size, stream);
 }
@@ -268,7 +268,7 @@ CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t size, CUs
 CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t size, CUstream handle)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
     return r || !size ? r : to_host(call, "cuMemcpyDtoHAsync", to, from, size, stream);
 }
@@ -276,7 +276,7 @@ CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t size, CUstream 
 CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream handle)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
     return r || !size ? r : on_device_copy(call, to, from, size, stream);
 }
@@ -296,7 +296,7 @@ CUresult cuMemsetD32_v2(CUdeviceptr to, unsigned value, size_t count)
 CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count, CUstream handle)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
     return r ? r : fill(call, to, value, count, stream);
 }
@@ -304,7 +304,7 @@ CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count, CUst
 CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream handle)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
     return r ? r : fill(call, to, value, count, stream);
 }

@@ -229,7 +229,7 @@ CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, u
                         CUstream handle, void **params, void **extra)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = find_function(call, function);
     if (!r)
         r = find_stream(call.context, handle, &stream);

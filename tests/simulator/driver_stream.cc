@@ -128,7 +128,7 @@ CUresult cuStreamCreate(CUstream *out, unsigned flags)
 CUresult cuStreamDestroy_v2(CUstream handle)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
     if (r)
         return r;
@@ -156,7 +156,7 @@ CUresult captured(CUstream stream, const char *name)
 CUresult cuStreamSynchronize(CUstream handle)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
     if (r)
         return r;
@@ -167,7 +167,7 @@ CUresult cuStreamSynchronize(CUstream handle)
 CUresult cuStreamQuery(CUstream handle)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = call.result ? call.result : find_stream(call.context, handle, &stream);
     if (r)
         return r;
@@ -241,7 +241,7 @@ CUresult cuEventDestroy_v2(CUevent event)
 CUresult cuEventRecord(CUevent event, CUstream handle)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = find_event(call, event);
     if (!r)
         r = find_stream(call.context, handle, &stream);
@@ -350,7 +350,7 @@ static CUresult wait_captured(CUstream stream, const Record &record)
 CUresult cuStreamWaitEvent(CUstream handle, CUevent event, unsigned)
 {
     Call call(SAFE);
-    CUstream stream;
+    CUstream stream = nullptr;
     CUresult r = find_event(call, event);
     if (!r)
         r = find_stream(call.context, handle, &stream);
