@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * The whole method on a small video of random numbers: open a device, plan, give memory, run, read
- * the result. As an argument the name of a backend may be given: cpu, vulkan. */
+ * the result. As an argument the name of a backend may be given: cpu, vulkan, cuda. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <draft/draft.h>
 
@@ -17,15 +18,31 @@ static void print_log(void *user, draft_log_level level, const char *text)
     fprintf(stderr, "draft: %s\n", text);
 }
 
+/* bf16, which every backend takes, is the upper half of f32. */
+static uint16_t to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)(bits >> 16);
+}
+
+static float from_bf16(uint16_t value)
+{
+    uint32_t bits = (uint32_t)value << 16;
+    float result;
+    memcpy(&result, &bits, sizeof result);
+    return result;
+}
+
 /* Random q, k and v, one run, the mean of the output. q, k, v and out lie one after the other. */
 static draft_status attend(draft_context *context, const draft_plan *plan,
                            const struct draft_layout *layout, draft_address tensors,
-                           draft_address workspace, float *values)
+                           draft_address workspace, uint16_t *values)
 {
     size_t count = layout->tokens * HEADS * DIM;
     size_t size = count * sizeof *values;
     for (size_t i = 0; i < 3 * count; i++)
-        values[i] = (float)(rand() / (double)RAND_MAX - 0.5);
+        values[i] = to_bf16((float)(rand() / (double)RAND_MAX - 0.5));
 
     /* Strides are left at zero: each tensor is packed, [tokens, heads, dim]. */
     struct draft_run_params run = {.q = {.data = tensors},
@@ -46,7 +63,7 @@ static draft_status attend(draft_context *context, const draft_plan *plan,
 
     double sum = 0;
     for (size_t i = 0; i < count; i++)
-        sum += values[i];
+        sum += from_bf16(values[i]);
     printf("%.1f %% of the pairs of video blocks kept, %.1f %% of the work; mean of out %+.5f\n",
            100 * density.video, 100 * density.work, sum / (double)count);
     return DRAFT_OK;
@@ -61,9 +78,9 @@ static draft_status with_plan(draft_context *context, const draft_plan *plan)
            (unsigned long long)layout.tokens, layout.blocks, layout.tile.t, layout.tile.h,
            layout.tile.w, (unsigned long long)layout.size);
 
-    size_t size = layout.tokens * HEADS * DIM * sizeof(float);
+    size_t size = layout.tokens * HEADS * DIM * sizeof(uint16_t);
     draft_address tensors = 0, workspace = 0;
-    float *values = malloc(3 * size);
+    uint16_t *values = malloc(3 * size);
     draft_status status = values ? DRAFT_OK : DRAFT_ERROR_MEMORY;
     if (status == DRAFT_OK)
         status = draft_alloc(context, 4 * size, &tensors);
@@ -86,7 +103,7 @@ int main(int argc, char **argv)
     struct draft_plan_params params = {
         .shape =
             {.frames = 4, .height = 24, .width = 40, .suffix = 100, .heads = HEADS, .dim = DIM},
-        .type = DRAFT_F32,
+        .type = DRAFT_BF16,
         .sparsity = 0.75,
     };
     draft_context *context = NULL;
