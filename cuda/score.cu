@@ -33,15 +33,23 @@ constexpr u32 STEP_THREADS = ROWS * QUADS;             // a thread: 4 elements o
 constexpr f32 LOG2_E = 1.44269504088896341f;
 static_assert(STEP_THREADS == CUDA_SCORE_THREADS && COLUMNS == CUDA_SCORE_THREADS, "see fetch");
 
-// The means of one head: rows of `units` units, of which those from S on are left out.
-struct Means {
-    Global<const Unit> rows;
-    u32 units, last;
+// The tile of this thread block: its head, counted over all samples, first row and column.
+struct Tile {
+    u32 head, row, column;
 };
 
-DEVICE Unit mean_at(const Means &m, u32 row, u32 unit)
+DEVICE Tile tile_of(Geometry g)
 {
-    return m.rows[(addr)least(row, m.last) * m.units + unit];
+    u32 columns = div_up(g->video_blocks, COLUMNS), tiles = div_up(g->video_blocks, ROWS) * columns;
+    u32 tile = block_id() % tiles;
+    return {block_id() / tiles, tile / columns * ROWS, tile % columns * COLUMNS};
+}
+
+// Row `row` of the means of one head; rows from S on do not count, so any will do.
+DEVICE Global<const Unit> mean_of(const draft_args &a, Geometry g, addr means, u32 head, u32 row)
+{
+    u32 s = g->video_blocks;
+    return rows_at<const Unit>(a, means, (addr)head * s + least(row, s - 1), g->dim / 4);
 }
 
 // What a thread brings of each step: 4 elements of one row, 8 of one column.
@@ -49,13 +57,11 @@ struct Fetched {
     Unit q, k[QUADS];
 };
 
-DEVICE Fetched fetch(const Means &q, const Means &k, u32 first_row, u32 first_column, u32 step)
+DEVICE Fetched fetch(Global<const Unit> q, Global<const Unit> k)
 {
-    u32 id = thread_id();
     Fetched f;
-    f.q = mean_at(q, first_row + id % ROWS, step * QUADS + id / ROWS);
-    UNROLL for (u32 i = 0; i < QUADS; i++) f.k[i] =
-        mean_at(k, first_column + id, step * QUADS + i);
+    f.q = q[0];
+    UNROLL for (u32 i = 0; i < QUADS; i++) f.k[i] = k[i];
     return f;
 }
 
@@ -108,13 +114,15 @@ DEVICE f32 bias_of(Geometry g, u32 j)
 }
 
 // One row of each thread at a time goes through shared memory, so that the lanes of a warp write
-// neighbouring logits. `first`: row and column of the tile. Each warp has 64 units for itself.
-DEVICE void write_logits(Geometry g, Global<f32> map, const f32 sum[8][8], Shared<Unit> part,
-                         Place first)
+// neighbouring logits. Each warp has 64 units for itself.
+DEVICE void write_logits(const draft_args &a, const f32 sum[8][8], Shared<Unit> part)
 {
+    Geometry g = geometry_of(a);
+    Tile tile = tile_of(g); // once more: kept, it would take registers from the sums
     u32 s = g->video_blocks, lane = lane_id();
+    Global<f32> map = rows_at<f32>(a, g->map, (addr)tile.head * s, s);
     Shared<Unit> stage = part + warp_id() * 64;
-    u32 column = first.column + warp_id() % 2 * WARP + lane;
+    u32 column = tile.column + warp_id() % 2 * WARP + lane;
     f32 scale = g->scale * LOG2_E;
     f32 bias[2] = {bias_of(g, column), bias_of(g, column + COLUMNS / 2)};
     UNROLL for (u32 r = 0; r < 8; r++)
@@ -129,7 +137,7 @@ DEVICE void write_logits(Geometry g, Global<f32> map, const f32 sum[8][8], Share
         warp_barrier();
         UNROLL for (u32 i = 0; i < 8; i++)
         {
-            u32 row = first.row + r / 4 * (ROWS / 2) + (warp_id() / 2 * 4 + i / 2) * 4 + r % 4;
+            u32 row = tile.row + r / 4 * (ROWS / 2) + (warp_id() / 2 * 4 + i / 2) * 4 + r % 4;
             u32 j = column + i % 2 * (COLUMNS / 2);
             f32 x = float_of(load_shared(shared_address(stage) + (i * WARP + lane) * 4));
             if (row < s && j < s)
@@ -142,23 +150,29 @@ KERNEL(draft_score, CUDA_SCORE_THREADS, 4)
 {
     SHARED_ARRAY(Unit, parts, 2 * PART);
     Geometry g = geometry_of(a);
-    u32 s = g->video_blocks, columns = div_up(s, COLUMNS), tiles = div_up(s, ROWS) * columns;
-    u32 tile = block_id() % tiles, head = block_id() / tiles;
-    Place first = {tile / columns * ROWS, tile % columns * COLUMNS}, at = place_of();
-    u32 kv_head = head / g->heads * g->kv_heads + head % g->heads / g->group;
-    u32 units = g->dim / 4, steps = g->dim / DEPTH;
-    Means q = {rows_at<const Unit>(a, g->pooled_q, (addr)head * s, units), units, s - 1};
-    Means k = {rows_at<const Unit>(a, g->pooled_k, (addr)kv_head * s, units), units, s - 1};
+    Tile tile = tile_of(g);
+    u32 sample = tile.head / g->heads, head = tile.head % g->heads, id = thread_id();
+    Global<const Unit> q = mean_of(a, g, g->pooled_q, tile.head, tile.row + id % ROWS) + id / ROWS;
+    Global<const Unit> k = mean_of(a, g, g->pooled_k, sample * g->kv_heads + head / g->group,
+                                   tile.column + id);
     f32 sum[8][8] = {};
-    keep(shared_address(parts), fetch(q, k, first.row, first.column, 0));
+    keep(shared_address(parts), fetch(q, k));
     block_barrier();
-    for (u32 step = 0; step < steps; step++) {
-        Fetched next = fetch(q, k, first.row, first.column, step + 1 < steps ? step + 1 : step);
-        multiply(sum, parts + step % 2 * PART, at);
-        keep(shared_address(parts + (step + 1) % 2 * PART), next);
+    u32 here = 0; // the part in use
+    for (u32 left = g->dim / DEPTH; left > 0; left--) {
+        q = q + QUADS;
+        k = k + QUADS;
+        bool more = left > 1;
+        Fetched next = {};
+        if (more)
+            next = fetch(q, k);
+        multiply(sum, parts + here, place_of());
+        here = PART - here;
+        if (more)
+            keep(shared_address(parts + here), next);
         block_barrier();
     }
-    write_logits(g, rows_at<f32>(a, g->map, (addr)head * s, s), sum, parts, first);
+    write_logits(a, sum, parts);
 }
 
 // ---- Softmax -----------------------------------------------------------------------------------
@@ -217,8 +231,10 @@ DEVICE void reduce_all(f32 &most, f32 &sum)
 
 KERNEL(draft_softmax, CUDA_SOFTMAX_THREADS, 12)
 {
-    u32 s = geometry_of(a)->video_blocks;
-    Global<f32> row = rows_at<f32>(a, geometry_of(a)->map, block_id(), s);
+    Geometry g = geometry_of(a);
+    u32 s = g->video_blocks, rows = g->batch * g->heads * s;
+    // Backwards: what was written last may still be in the cache.
+    Global<f32> row = rows_at<f32>(a, g->map, rows - 1 - block_id(), s);
     f32 x[HELD], most = -INFINITE, sum = 0;
     u32 first = 0;
     for (;; first += SPAN) {

@@ -24,11 +24,10 @@
 //
 // draft_select_order: query blocks by count, largest first, then by index; one for each thread,
 // which counts the blocks that come before it.
-#include "select.cuh"
+#include "select_list.cuh"
 
 constexpr u32 ROWS = CUDA_SELECT_ROWS;
-constexpr u32 WIDE = 4;  // units of a lane under way
-constexpr u32 AHEAD = 8; // columns of a lane under way
+constexpr u32 WIDE = 4; // units of a lane under way
 
 // ---- Cut of a head -----------------------------------------------------------------------------
 
@@ -143,226 +142,18 @@ KERNEL(draft_select_head, CUDA_SELECT_THREADS, 10)
         count_ties(a, g, scratch.ties, head, first_row, s.prefix);
 }
 
-// ---- Cut of one row ----------------------------------------------------------------------------
-
-constexpr u32 BYTES = 4, BYTE_BITS = 8, VALUES = 1u << BYTE_BITS;
-
-DEVICE u32 mass_of(u32 bits)
-{
-    if (bits > 0x7f800000u) // NaN or negative
-        return 0;
-    return bits >= 0x3f800000u ? DRAFT_MASS_ONE : (u32)(float_of(bits) * 2147483648.0f);
-}
-
-// Adds up the weights of one byte: low and high half-words apart, so that 32 bits do.
-DEVICE void weigh_row(Global<const u32> row, const ForcedPairs &forced, u32 s, bool mass, u32 pass,
-                      u32 prefix, Shared<u32> low, Shared<u32> high)
-{
-    u32 shift = shift_of<BYTE_BITS>(pass), mask = mask_of<BYTE_BITS>(pass);
-    for (u32 first = thread_id(); first < s; first += AHEAD * THREADS) {
-        u32 x[AHEAD];
-        UNROLL for (u32 k = 0; k < AHEAD; k++)
-        {
-            x[k] = 0;
-            if (first + k * THREADS < s)
-                x[k] = row[first + k * THREADS];
-        }
-        UNROLL for (u32 k = 0; k < AHEAD; k++)
-        {
-            u32 j = first + k * THREADS, key = key_of(forced, j, x[k]);
-            if (j >= s || (key & mask) != prefix)
-                continue;
-            u32 value = key >> shift & (VALUES - 1);
-            if (!mass) {
-                atomic_add(low + value, 1);
-                continue;
-            }
-            u32 weight = mass_of(x[k]);
-            atomic_add(low + value, weight & 0xffffu);
-            atomic_add(high + value, weight >> 16);
-        }
-    }
-}
-
-DEVICE Search row_cut(const draft_args &a, Geometry g, u32 head, u32 i)
-{
-    SHARED_ARRAY(u32, low, VALUES);
-    SHARED_ARRAY(u32, high, VALUES);
-    constexpr u32 EACH = VALUES / THREADS;
-    Global<const u32> row = map_row(a, g, head, i);
-    ForcedPairs forced = forced_pairs(g, i);
-    bool mass = g->rule == DRAFT_ABI_MASS;
-    Search s = {0, budget_of(a, head % g->heads), 0, 1};
-    for (u32 pass = 0; pass < BYTES && !s.all_kept; pass++) {
-        u32 first = thread_id() * EACH;
-        UNROLL for (u32 d = first; d < first + EACH; d++)
-        {
-            low[d] = 0;
-            high[d] = 0;
-        }
-        block_barrier();
-        weigh_row(row, forced, g->video_blocks, mass, pass, s.prefix, low, high);
-        block_barrier();
-        s = next_digit<uint64_t, EACH>(s, shift_of<BYTE_BITS>(pass), [&](uint64_t weights[EACH]) {
-            UNROLL for (u32 d = 0; d < EACH; d++) weights[d] =
-                low[first + d] + ((uint64_t)high[first + d] << 16);
-        });
-    }
-    if (mass && s.prefix != FORCED && !s.all_kept) {
-        u32 each = mass_of(s.prefix);
-        s.wanted = div_up(s.wanted, each); // from mass to pairs
-    }
-    return s;
-}
-
-// ---- Cut of the head, as far as one row is concerned -------------------------------------------
-
-DEVICE u32 block_sum(u32 x)
-{
-    SHARED_ARRAY(u32, sums, WARPS);
-    x = warp_sum(x);
-    if (lane_id() == 0)
-        sums[warp_id()] = x;
-    block_barrier();
-    x = 0;
-    UNROLL for (u32 w = 0; w < WARPS; w++) x += sums[w];
-    return x;
-}
-
-DEVICE Search head_cut(const draft_args &a, Geometry g, u32 head, u32 i)
-{
-    Scratch scratch = scratch_of(a, g, head);
-    Search s = load_state(a, g, scratch, head, PASSES);
-    if (!s.some || g->rule == DRAFT_ABI_PAPER) {
-        s.wanted = g->video_blocks; // all ties
-        return s;
-    }
-    u32 before = 0;
-    for (u32 r = thread_id(); r < i; r += THREADS)
-        before += scratch.ties[r];
-    before = block_sum(before);
-    s.wanted -= least(before, s.wanted);
-    return s;
-}
-
 // ---- List --------------------------------------------------------------------------------------
 
-// What a cut makes of a key.
-struct Cut {
-    u32 floor; // keys from here on are kept
-    u32 tie;   // of those that equal this one `wanted` are; none where it is kept anyway
-    u32 wanted;
-};
-
-DEVICE Cut cut_of(const Search &s)
-{
-    if (s.all_kept)
-        return {0, FORCED, 0};
-    if (s.prefix == FORCED)
-        return {FORCED, FORCED, 0};
-    return {s.prefix + 1, s.prefix, s.wanted};
-}
-
-// The keys of AHEAD x 32 columns from `first` on; 0 beyond the last.
-DEVICE void load_keys(u32 keys[AHEAD], Global<const u32> row, const ForcedPairs &forced, u32 first,
-                      u32 last)
-{
-    UNROLL for (u32 k = 0; k < AHEAD; k++)
-    {
-        u32 j = first + k * WARP + lane_id();
-        keys[k] = 0;
-        if (j < last)
-            keys[k] = row[j];
-    }
-    UNROLL for (u32 k = 0; k < AHEAD; k++)
-        keys[k] = key_of(forced, first + k * WARP + lane_id(), keys[k]);
-}
-
-// Kept pairs and ties in a section, kept in the low half-word: both together are fewer than 65536.
-DEVICE u32 count_section(Global<const u32> row, const ForcedPairs &forced, const Cut &cut,
-                         u32 first, u32 last, u32 keys[AHEAD])
-{
-    u32 sum = 0;
-    for (u32 at = first; at < last; at += AHEAD * WARP) {
-        load_keys(keys, row, forced, at, last);
-        UNROLL for (u32 k = 0; k < AHEAD; k++)
-            if (at + k * WARP + lane_id() < last)
-                sum += keys[k] >= cut.floor ? 1 : keys[k] == cut.tie ? 0x10000u : 0;
-    }
-    return warp_sum(sum);
-}
-
-// Writes the list of a section, which has `ties` ties before it, to `list`. keys: of the section's
-// last part, as count_section left them.
-DEVICE void write_section(Global<const u32> row, const ForcedPairs &forced, const Cut &cut,
-                          u32 first, u32 last, u32 keys[AHEAD], u32 ties, u32 offset,
-                          Global<uint16_t> list)
-{
-    u32 below = (1u << lane_id()) - 1;
-    for (u32 at = first; at < last; at += AHEAD * WARP) {
-        if (last - first > AHEAD * WARP)
-            load_keys(keys, row, forced, at, last);
-        UNROLL for (u32 k = 0; k < AHEAD; k++)
-        {
-            u32 j = at + k * WARP + lane_id();
-            bool inside = j < last, above = inside && keys[k] >= cut.floor;
-            u32 equal = warp_ballot(inside && !above && keys[k] == cut.tie);
-            bool tie = (equal >> lane_id() & 1) && ties + count_ones(equal & below) < cut.wanted;
-            u32 kept = warp_ballot(above || tie);
-            if (above || tie)
-                list[count_ones(kept & below)] = (uint16_t)(offset + j);
-            list = list + count_ones(kept);
-            ties += count_ones(equal);
-        }
-    }
-}
-
-// The video part of the list of row i; returns its length.
-DEVICE u32 write_video(const draft_args &a, Geometry g, u32 head, u32 i, const Cut &cut,
-                       Global<uint16_t> list)
-{
-    SHARED_ARRAY(u32, sums, WARPS);
-    u32 s = g->video_blocks, section = div_up(s, THREADS) * WARP;
-    u32 first = least(warp_id() * section, s), last = least(first + section, s);
-    Global<const u32> row = map_row(a, g, head, i);
-    ForcedPairs forced = forced_pairs(g, i);
-    u32 keys[AHEAD];
-    u32 sum = count_section(row, forced, cut, first, last, keys);
-    if (lane_id() == 0)
-        sums[warp_id()] = sum;
-    block_barrier();
-    u32 kept = 0, ties = 0, all_kept = 0, all_ties = 0;
-    UNROLL for (u32 w = 0; w < WARPS; w++)
-    {
-        if (w == warp_id()) {
-            kept = all_kept;
-            ties = all_ties;
-        }
-        u32 other = sums[w];
-        all_kept += other & 0xffffu;
-        all_ties += other >> 16;
-    }
-    write_section(row, forced, cut, first, last, keys, ties, g->prefix_blocks,
-                  list + (kept + least(ties, cut.wanted)));
-    return all_kept + least(all_ties, cut.wanted);
-}
-
-// The numbers first ... first + n - 1.
-DEVICE void write_run(Global<uint16_t> list, u32 first, u32 n)
-{
-    for (u32 j = thread_id(); j < n; j += THREADS)
-        list[j] = (uint16_t)(first + j);
-}
-
-KERNEL(draft_select_list, CUDA_SELECT_THREADS, 10)
+KERNEL(draft_select_list, CUDA_SELECT_THREADS, 8)
 {
     Geometry g = geometry_of(a);
-    u32 head = block_id() / g->blocks, block = block_id() % g->blocks;
+    // Backwards where the map was read forwards last: its end may still be in the cache.
+    u32 work = a.step ? block_id() : g->batch * g->heads * g->blocks - 1 - block_id();
+    u32 head = work / g->blocks, block = work % g->blocks;
     u32 i = block - g->prefix_blocks, s = g->video_blocks, count = g->blocks;
-    Global<uint16_t> list = rows_at<uint16_t>(a, g->lists, block_id(), g->blocks);
+    Global<uint16_t> list = rows_at<uint16_t>(a, g->lists, work, g->blocks);
     if (i < s) {
-        Search found = a.step == 0 ? head_cut(a, g, head, i) : row_cut(a, g, head, i);
-        u32 kept = write_video(a, g, head, i, cut_of(found), list + g->prefix_blocks);
+        u32 kept = write_video(a, g, head, i, list + g->prefix_blocks);
         write_run(list, 0, g->prefix_blocks);
         write_run(list + (g->prefix_blocks + kept), g->prefix_blocks + s, g->suffix_blocks);
         count = g->prefix_blocks + kept + g->suffix_blocks;
