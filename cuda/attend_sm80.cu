@@ -17,27 +17,15 @@
 // free: a counter of our own would do the same and would have to be reset.
 // Bound by the matrix units: 4 x ROWS x KEYS x DIM flops for 4 x KEYS x DIM bytes, which the cache
 // mostly has: neighbouring rows keep neighbouring blocks.
-#include <tile.cuh>
-
+#include "attend.cuh"
 #include "launch.h"
 
-constexpr u32 ROWS = DRAFT_BLOCK;
 constexpr u32 KEYS = CUDA_ATTEND_KEYS;
 constexpr u32 THREADS = CUDA_ATTEND_THREADS;
 constexpr u32 WARP_ROWS = ROWS / (THREADS / WARP);
 constexpr u32 FRAGMENTS = WARP_ROWS / 16; // of rows, for each warp
-constexpr f32 LOG2_E = 1.4426950408889634f;
 
 // ---- Tiles in shared memory ---------------------------------------------------------------------
-
-// `rows` rows of DIM elements, in parts of 64 columns: 128 bytes a row, and the 16 bytes at column
-// 8 c of row r stand at place c ^ (r % 8), so that 8 rows of one column fall on different banks.
-constexpr u32 ROW_BYTES = 128, UNIT_COLUMNS = 8, PART_UNITS = 8;
-
-DEVICE u32 unit_place(u32 rows, u32 row, u32 unit)
-{
-    return (unit / PART_UNITS * rows + row) * ROW_BYTES + (unit % PART_UNITS ^ row % 8) * DRAFT_UNIT;
-}
 
 // Where lane `lane` points for load_matrices: 16 rows and 16 columns from column 0 on. `a`: the
 // rows of matrices 1 and 3 are the lower ones (operand a, and v); else those of 2 and 3 (k).
@@ -52,41 +40,6 @@ DEVICE u32 column_pair(u32 place, u32 rows, u32 pair)
 {
     return (place ^ pair % (PART_UNITS / 2) * 2 * DRAFT_UNIT) +
            pair / (PART_UNITS / 2) * rows * ROW_BYTES;
-}
-
-// ---- Work ---------------------------------------------------------------------------------------
-
-// A block: token of slot 0, class, tokens inside the grid, tokens that count.
-struct Span {
-    u32 first, class_, size, valid;
-};
-
-// Not kept in registers over the loop: made once before it and once more after it.
-struct Work {
-    u32 row, sample, head; // row: of all samples and heads
-    u32 block;             // of queries
-    Span span;
-};
-
-DEVICE Span read_span(const draft_args &a, u32 sample, u32 block)
-{
-    draft_span entry = span_of(a, block);
-    Span s = {entry.first, entry.info >> 8, entry.info & 255, entry.info & 255};
-    if (a.valid && s.class_ == DRAFT_CLASS_TEXT)
-        s.valid = block_of(a, sample, block).valid;
-    return s;
-}
-
-DEVICE Work work_of(const draft_args &a)
-{
-    Geometry g = geometry_of(a);
-    Work w;
-    w.row = block_id() / g->blocks;
-    w.sample = w.row / g->heads;
-    w.head = w.row % g->heads;
-    w.block = rows_at<const uint16_t>(a, g->order, w.row, g->blocks)[block_id() % g->blocks];
-    w.span = read_span(a, w.sample, w.block);
-    return w;
 }
 
 // ---- Key blocks ---------------------------------------------------------------------------------
@@ -107,23 +60,12 @@ struct Cursor {
     u32 next, count;
 };
 
-DEVICE Cursor first_entry(const draft_args &a, const Work &w)
-{
-    Geometry g = geometry_of(a);
-    u32 count = rows_at<const u32>(a, g->counts, w.row, g->blocks)[w.block];
-    return {0, w.span.valid > 0 ? count : 0};
-}
-
 // Entries next ... next + 31: [WARP][first, info].
 DEVICE void read_entries(const draft_args &a, const Cursor &cursor, Shared<u32> entries)
 {
-    Geometry g = geometry_of(a);
-    u32 row = block_id() / g->blocks, n = cursor.next + lane_id();
-    u32 query = rows_at<const uint16_t>(a, g->order, row, g->blocks)[block_id() % g->blocks];
-    addr list_row = (addr)row * g->blocks + query;
-    u32 block = rows_at<const uint16_t>(a, g->lists, list_row,
-                                        g->blocks)[n < cursor.count ? n : cursor.count - 1];
-    Span s = read_span(a, row / g->heads, block);
+    Work w = work_of(a, block_id());
+    u32 block = list_of(a, w)[least(cursor.next + lane_id(), cursor.count - 1)];
+    Span s = read_span(a, w.sample, block);
     warp_barrier();
     entries[2 * lane_id()] = s.first;
     entries[2 * lane_id() + 1] = s.class_ << 8 | s.valid;
@@ -280,12 +222,6 @@ DEVICE bool softmax_step(f32 s[FRAGMENTS][KEYS / 8][4], Rows &rows, f32 factor[F
 
 // ---- Results ------------------------------------------------------------------------------------
 
-// Natural logarithm of the sum; -infinity for an empty row.
-DEVICE f32 row_lse(f32 most, f32 sum)
-{
-    return sum != 0 ? most / LOG2_E + logf(sum) : -INFINITE;
-}
-
 // Divide by the sums, write log-sum-exp, and leave out as elements in the tile at `tile`, whose rows
 // belong to this warp alone.
 template <class T, u32 DIM>
@@ -341,7 +277,7 @@ template <class T, u32 DIM> DEVICE void attend(const draft_args &a)
     u32 k_tile = q_tile + ROWS * DIM * 2, v_tile = k_tile + KEYS * DIM * 2;
 
     Geometry g = geometry_of(a);
-    Work w = work_of(a);
+    Work w = work_of(a, block_id());
     u32 kv_head = w.head / g->group, dim = g->dim;
     addr k_head = head_at(a.k, w.sample, a.k_batch, kv_head, a.k_head);
     addr v_head = head_at(a.v, w.sample, a.v_batch, kv_head, a.v_head);
@@ -352,7 +288,7 @@ template <class T, u32 DIM> DEVICE void attend(const draft_args &a)
     block_barrier();
     load_tile<DIM, ROWS>(q_tile, head_at(a.q, w.sample, a.q_batch, w.head, a.q_head), a.q_token,
                          {w.span.first, w.span.class_ << 8 | w.span.size, 0}, dim, offsets);
-    Cursor cursor = first_entry(a, w);
+    Cursor cursor = {0, count_of(a, w)};
     Step step = next_step(a, cursor, entries, {0, 0, 0});
     if (step.info)
         load_tile<DIM, KEYS>(k_tile, k_head, a.k_token, step, dim, offsets);
@@ -392,7 +328,7 @@ template <class T, u32 DIM> DEVICE void attend(const draft_args &a)
         copy_wait<0>();
         block_barrier(); // the next k is there, and v is free
     }
-    w = work_of(a);
+    w = work_of(a, block_id()); // not kept in registers over the loop
     offsets = offsets + w.span.class_ * DRAFT_BLOCK;
     finish<T, DIM>(a, w, rows, out, q_tile, offsets);
     warp_barrier();

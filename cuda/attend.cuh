@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+//
+// What the kernels of attend share: tiles in shared memory, and which rows a thread block works on.
+#pragma once
+#include <tile.cuh>
+
+constexpr u32 ROWS = DRAFT_BLOCK;
+constexpr f32 LOG2_E = 1.4426950408889634f;
+
+// ---- Tiles in shared memory ---------------------------------------------------------------------
+
+// `rows` rows of elements, in parts of 64 columns: 128 bytes a row, and the 16 bytes at column 8 c
+// of row r stand at place c ^ (r % 8), so that 8 rows of one column fall on different banks.
+constexpr u32 ROW_BYTES = 128, UNIT_COLUMNS = 8, PART_UNITS = 8;
+
+DEVICE u32 unit_place(u32 rows, u32 row, u32 unit)
+{
+    return (unit / PART_UNITS * rows + row) * ROW_BYTES + (unit % PART_UNITS ^ row % 8) * DRAFT_UNIT;
+}
+
+// ---- Work ---------------------------------------------------------------------------------------
+
+// A block: token of slot 0, class, tokens inside the grid, tokens that count.
+struct Span {
+    u32 first, class_, size, valid;
+};
+
+// The query block at one place of the work order of all heads.
+struct Work {
+    u32 row, sample, head; // row: of all samples and heads
+    u32 block;             // of queries
+    Span span;
+};
+
+DEVICE Span read_span(const draft_args &a, u32 sample, u32 block)
+{
+    draft_span entry = span_of(a, block);
+    Span s = {entry.first, entry.info >> 8, entry.info & 255, entry.info & 255};
+    if (a.valid && s.class_ == DRAFT_CLASS_TEXT)
+        s.valid = block_of(a, sample, block).valid;
+    return s;
+}
+
+DEVICE Work work_of(const draft_args &a, u32 item)
+{
+    Geometry g = geometry_of(a);
+    Work w;
+    w.row = item / g->blocks;
+    w.sample = w.row / g->heads;
+    w.head = w.row % g->heads;
+    w.block = rows_at<const uint16_t>(a, g->order, w.row, g->blocks)[item % g->blocks];
+    w.span = read_span(a, w.sample, w.block);
+    return w;
+}
+
+// Entries of the list; none for queries that do not count.
+DEVICE u32 count_of(const draft_args &a, const Work &w)
+{
+    Geometry g = geometry_of(a);
+    return w.span.valid > 0 ? rows_at<const u32>(a, g->counts, w.row, g->blocks)[w.block] : 0;
+}
+
+DEVICE Global<const uint16_t> list_of(const draft_args &a, const Work &w)
+{
+    Geometry g = geometry_of(a);
+    return rows_at<const uint16_t>(a, g->lists, (addr)w.row * g->blocks + w.block, g->blocks);
+}
+
+// Natural logarithm of the sum; -infinity for an empty row.
+DEVICE f32 row_lse(f32 most, f32 sum)
+{
+    return sum != 0 ? most / LOG2_E + logf(sum) : -INFINITE;
+}
