@@ -3,158 +3,15 @@
  * What draft/cuda.h promises: the caller's own CUDA context and streams, capture into graphs. The
  * program opens the driver itself and plays the caller. Results are compared bit for bit with those
  * of a context of the library's own; that these are right is what the other tests look at. */
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cuda.h>
-
-#include <draft/cuda.h>
-
+#include "caller.h"
 #include "rig.h"
 
 static struct test_device devices[MAX_DEVICES];
 static size_t device_count;
-
-/* ---- The caller's driver ---- */
-
-#define FUNCTIONS(X)                                                                               \
-    X(cuInit)                                                                                      \
-    X(cuDeviceGet)                                                                                 \
-    X(cuDeviceGetUuid)                                                                             \
-    X(cuDevicePrimaryCtxRetain)                                                                    \
-    X(cuDevicePrimaryCtxRelease)                                                                   \
-    X(cuCtxDestroy)                                                                                \
-    X(cuCtxGetCurrent)                                                                             \
-    X(cuCtxPushCurrent)                                                                            \
-    X(cuCtxPopCurrent)                                                                             \
-    X(cuCtxSynchronize)                                                                            \
-    X(cuStreamCreate)                                                                              \
-    X(cuStreamDestroy)                                                                             \
-    X(cuStreamSynchronize)                                                                         \
-    X(cuStreamBeginCapture)                                                                        \
-    X(cuStreamEndCapture)                                                                          \
-    X(cuGraphInstantiateWithFlags)                                                                 \
-    X(cuGraphLaunch)                                                                               \
-    X(cuGraphExecDestroy)                                                                          \
-    X(cuGraphDestroy)                                                                              \
-    X(cuMemAlloc)                                                                                  \
-    X(cuMemFree)                                                                                   \
-    X(cuMemcpyHtoD)                                                                                \
-    X(cuMemcpyDtoH)
-
-static struct {
-#define X(name) __typeof__(name) *name;
-    FUNCTIONS(X)
-#undef X
-    CUresult (*create)(CUcontext *, unsigned, CUdevice); /* cuCtxCreate of CUDA 12 and before */
-} cu;
-
-#define CU(call) ck_assert_int_eq(cu.call, CUDA_SUCCESS)
-
-/* The name after cuda.h has renamed it. */
-#define NAME(name)     NAME_OF(name)
-#define NAME_OF(named) #named
-
-static bool driver_open(void)
-{
-    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL), *symbol;
-    if (!library)
-        return false;
-    bool complete = true;
-#define X(name)                                                                                    \
-    symbol = dlsym(library, NAME(name));                                                           \
-    memcpy(&cu.name, &symbol, sizeof symbol);                                                      \
-    complete = complete && symbol;
-    FUNCTIONS(X)
-#undef X
-    symbol = dlsym(library, "cuCtxCreate_v2");
-    memcpy(&cu.create, &symbol, sizeof symbol);
-    return complete && symbol && cu.cuInit(0) == CUDA_SUCCESS;
-}
-
-static CUcontext current(void)
-{
-    CUcontext context = NULL;
-    CU(cuCtxGetCurrent(&context));
-    return context;
-}
-
-/* ---- Stands: a caller with a context and two streams, none of them current ---- */
-
-struct stand {
-    CUcontext context;
-    CUstream stream, second;
-    struct test_device device; /* of the library */
-};
-
-/* The driver also numbers GPUs that the library does not list. */
-static CUdevice find_device(const struct draft_device_info *info)
-{
-    CUdevice device;
-    CUuuid uuid;
-    int ordinal = 0;
-    do {
-        CU(cuDeviceGet(&device, ordinal++)); /* fails past the last */
-        CU(cuDeviceGetUuid(&uuid, device));
-    } while (memcmp(uuid.bytes, info->uuid, sizeof info->uuid) != 0);
-    return device;
-}
-
-static void stand_init(struct stand *s, size_t index)
-{
-    CUdevice device = find_device(&devices[index].info);
-    CUcontext popped;
-    memset(s, 0, sizeof *s);
-    CU(create(&s->context, 0, device));
-    CU(cuStreamCreate(&s->stream, CU_STREAM_NON_BLOCKING));
-    CU(cuStreamCreate(&s->second, CU_STREAM_NON_BLOCKING));
-    CU(cuCtxPopCurrent(&popped));
-    ck_assert_ptr_null(current());
-}
-
-static draft_status adopt(struct stand *s, CUcontext context, CUstream stream)
-{
-    struct draft_cuda_native native = {context, stream};
-    struct draft_context_params params = {
-        .backend = "cuda",
-        .native = &native,
-        .log = log_to(&s->device.log, DRAFT_LOG_INFO),
-    };
-    draft_status status = draft_context_create(&params, &s->device.context);
-    memset(&native, POISON, sizeof native); /* read during the call only */
-    if (!status)
-        draft_context_device(s->device.context, &s->device.info);
-    ck_assert_ptr_null(current());
-    return status;
-}
-
-/* Nothing of the caller's was destroyed, nothing of the library's is left current. */
-static void stand_free(struct stand *s)
-{
-    CUcontext popped;
-    CUdeviceptr memory;
-    draft_context_destroy(&s->device.context);
-    ck_assert_ptr_null(current());
-    CU(cuCtxPushCurrent(s->context));
-    CU(cuMemAlloc(&memory, 64));
-    CU(cuMemFree(memory));
-    CU(cuStreamSynchronize(s->stream));
-    CU(cuStreamDestroy(s->stream));
-    CU(cuStreamDestroy(s->second));
-    CU(cuCtxPopCurrent(&popped));
-    ck_assert_ptr_eq(popped, s->context);
-    CU(cuCtxDestroy(s->context));
-}
-
-static void stream_wait(const struct stand *s, CUstream stream)
-{
-    CUcontext popped;
-    CU(cuCtxPushCurrent(s->context));
-    CU(cuStreamSynchronize(stream));
-    CU(cuCtxPopCurrent(&popped));
-}
 
 /* ---- Problems and what comes out ---- */
 
@@ -255,8 +112,8 @@ START_TEST(own_context_and_stream)
     struct stand s;
     struct problem problem;
     struct rig rig;
-    stand_init(&s, 0);
-    OK(adopt(&s, s.context, s.stream));
+    stand_init(&s, &devices[0].info);
+    OK(stand_adopt(&s, s.context, s.stream));
     ck_assert_str_eq(s.device.info.backend, "cuda");
     ck_assert_str_eq(s.device.info.name, devices[0].info.name);
     ck_assert(memcmp(s.device.info.uuid, devices[0].info.uuid, 16) == 0);
@@ -284,8 +141,8 @@ START_TEST(own_context_alone)
         struct stand s;
         struct problem problem;
         struct rig rig;
-        stand_init(&s, 0);
-        OK(adopt(&s, s.context, given[i]));
+        stand_init(&s, &devices[0].info);
+        OK(stand_adopt(&s, s.context, given[i]));
         setup_rig(&rig, &s.device, &problem);
         OK(rig_run(&rig, 0));
         check_out(&rig, 0, given[i] ? "legacy stream" : "no stream");
@@ -300,7 +157,7 @@ START_TEST(another_device)
 {
     for (size_t d = 0; d < device_count; d++) {
         struct stand s;
-        stand_init(&s, d);
+        stand_init(&s, &devices[d].info);
         struct draft_cuda_native native = {s.context, NULL};
         struct draft_context_params params = {
             .backend = "cuda", .native = &native, .device = 99, .device_name = "abacus"};
@@ -314,26 +171,26 @@ START_TEST(another_device)
 END_TEST
 
 /* What is current on the thread stays so, while the library works in another context. */
-START_TEST(current_context)
+START_TEST(what_is_current)
 {
     struct stand s;
     struct problem problem;
     struct rig rig;
     CUcontext popped;
-    stand_init(&s, 0);
+    stand_init(&s, &devices[0].info);
     CU(cuCtxPushCurrent(s.context));
     setup_rig(&rig, &devices[0], &problem);
-    ck_assert_ptr_eq(current(), s.context);
+    ck_assert_ptr_eq(current_context(), s.context);
     OK(rig_run(&rig, 0));
-    ck_assert_ptr_eq(current(), s.context);
+    ck_assert_ptr_eq(current_context(), s.context);
     check_out(&rig, 0, "another context current");
     rig.run.q.data = 8;
     ck_assert_int_eq(draft_run(rig.plan, &rig.run), DRAFT_ERROR_ARGUMENT);
-    ck_assert_ptr_eq(current(), s.context);
+    ck_assert_ptr_eq(current_context(), s.context);
     free_rig(&rig, &problem);
     CU(cuCtxPopCurrent(&popped));
     ck_assert_ptr_eq(popped, s.context);
-    ck_assert_ptr_null(current());
+    ck_assert_ptr_null(current_context());
     stand_free(&s);
 }
 END_TEST
@@ -347,8 +204,8 @@ START_TEST(memory_of_the_caller)
     CUcontext popped;
     CUdeviceptr out, workspace;
     uint32_t number = 0x01020304, back = 0;
-    stand_init(&s, 0);
-    OK(adopt(&s, s.context, s.stream));
+    stand_init(&s, &devices[0].info);
+    OK(stand_adopt(&s, s.context, s.stream));
     setup_rig(&rig, &s.device, &problem);
     CU(cuCtxPushCurrent(s.context));
     CU(cuMemAlloc(&out, rig.out.size));
@@ -378,8 +235,8 @@ START_TEST(streams_of_the_caller)
     struct stand s;
     struct problem problem;
     struct rig rig;
-    stand_init(&s, 0);
-    OK(adopt(&s, s.context, s.stream));
+    stand_init(&s, &devices[0].info);
+    OK(stand_adopt(&s, s.context, s.stream));
     setup_rig(&rig, &s.device, &problem);
     CUstream streams[] = {s.stream, s.second, CU_STREAM_LEGACY, NULL};
     for (int i = 0; i < 4; i++) {
@@ -420,8 +277,8 @@ START_TEST(two_streams)
     struct stand s;
     struct problem problems[2];
     struct rig rigs[2];
-    stand_init(&s, 0);
-    OK(adopt(&s, s.context, NULL));
+    stand_init(&s, &devices[0].info);
+    OK(stand_adopt(&s, s.context, NULL));
     for (int i = 0; i < 2; i++) {
         setup_rig(&rigs[i], &s.device, &problems[i]);
         fill(&rigs[i], i);
@@ -438,70 +295,31 @@ END_TEST
 
 /* ---- Capture ---- */
 
-static void begin_capture(const struct stand *s, CUstream stream)
-{
-    CUcontext popped;
-    CU(cuCtxPushCurrent(s->context));
-    CU(cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL)); /* the strictest mode */
-    CU(cuCtxPopCurrent(&popped));
-}
-
-static CUgraphExec end_capture(const struct stand *s, CUstream stream)
-{
-    CUcontext popped;
-    CUgraph graph = NULL;
-    CUgraphExec exec = NULL;
-    CU(cuCtxPushCurrent(s->context));
-    CU(cuStreamEndCapture(stream, &graph));
-    ck_assert_ptr_nonnull(graph);
-    CU(cuGraphInstantiateWithFlags(&exec, graph, 0));
-    CU(cuGraphDestroy(graph));
-    CU(cuCtxPopCurrent(&popped));
-    return exec;
-}
-
-static void replay(const struct stand *s, CUgraphExec exec, CUstream stream)
-{
-    CUcontext popped;
-    CU(cuCtxPushCurrent(s->context));
-    CU(cuGraphLaunch(exec, stream));
-    CU(cuStreamSynchronize(stream));
-    CU(cuCtxPopCurrent(&popped));
-}
-
-static void destroy_exec(const struct stand *s, CUgraphExec exec)
-{
-    CUcontext popped;
-    CU(cuCtxPushCurrent(s->context));
-    CU(cuGraphExecDestroy(exec));
-    CU(cuCtxPopCurrent(&popped));
-}
-
 START_TEST(captured_and_replayed)
 {
     struct stand s;
     struct problem problem;
     struct rig rig;
-    stand_init(&s, 0);
-    OK(adopt(&s, s.context, s.stream));
+    stand_init(&s, &devices[0].info);
+    OK(stand_adopt(&s, s.context, s.stream));
     setup_rig(&rig, &s.device, &problem);
-    begin_capture(&s, s.second);
+    capture_begin(&s, s.second);
     enqueue(&rig, s.second); /* the first run of this plan: nothing is left to be loaded */
-    CUgraphExec exec = end_capture(&s, s.second);
+    CUgraphExec exec = capture_end(&s, s.second);
     check_untouched(&rig);
     for (int i = 0; i < 4; i++) { /* other inputs, and workspaces full of other things */
         fill(&rig, i % INPUTS);
         rig_reset(&rig);
-        replay(&s, exec, i < 2 ? s.second : s.stream);
+        graph_replay(&s, exec, i < 2 ? s.second : s.stream);
         check_out(&rig, i % INPUTS, "replayed");
         ck_assert(rig_intact(&rig, ALL_STAGES));
     }
-    replay(&s, exec, s.stream); /* over what the last one left */
+    graph_replay(&s, exec, s.stream); /* over what the last one left */
     check_out(&rig, 1, "replayed again");
     enqueue(&rig, s.stream); /* and the plan still runs by itself */
-    stream_wait(&s, s.stream);
+    stand_wait(&s, s.stream);
     check_out(&rig, 1, "after the replays");
-    destroy_exec(&s, exec);
+    graph_destroy(&s, exec);
     free_rig(&rig, &problem);
     stand_free(&s);
 }
@@ -523,22 +341,22 @@ START_TEST(own_queue_captured)
     struct problem problem;
     struct rig rig;
     uint32_t number = 0;
-    stand_init(&s, 0);
-    OK(adopt(&s, s.context, s.stream));
+    stand_init(&s, &devices[0].info);
+    OK(stand_adopt(&s, s.context, s.stream));
     setup_rig(&rig, &s.device, &problem);
     log_clear(&s.device.log);
-    begin_capture(&s, s.stream);
+    capture_begin(&s, s.stream);
     enqueue(&rig, NULL);
     draft_context *context = s.device.context;
     expect_refusal(&s, draft_wait(context), "captured");
     expect_refusal(&s, draft_read(context, &number, rig.out.data, sizeof number), "captured");
     expect_refusal(&s, draft_write(context, rig.out.data, &number, sizeof number), "captured");
-    ck_assert_ptr_null(current());
-    CUgraphExec exec = end_capture(&s, s.stream);
+    ck_assert_ptr_null(current_context());
+    CUgraphExec exec = capture_end(&s, s.stream);
     check_untouched(&rig);
-    replay(&s, exec, s.stream);
+    graph_replay(&s, exec, s.stream);
     check_out(&rig, 0, "own queue captured");
-    destroy_exec(&s, exec);
+    graph_destroy(&s, exec);
     free_rig(&rig, &problem);
     stand_free(&s);
 }
@@ -549,11 +367,11 @@ END_TEST
 START_TEST(natives_are_refused)
 {
     struct stand s, other;
-    stand_init(&s, 0);
-    stand_init(&other, 0);
-    expect_refusal(&s, adopt(&s, NULL, NULL), "native.context");
-    expect_refusal(&s, adopt(&s, NULL, s.stream), "native.context");
-    expect_refusal(&s, adopt(&s, s.context, other.stream), "native.stream");
+    stand_init(&s, &devices[0].info);
+    stand_init(&other, &devices[0].info);
+    expect_refusal(&s, stand_adopt(&s, NULL, NULL), "native.context");
+    expect_refusal(&s, stand_adopt(&s, NULL, s.stream), "native.context");
+    expect_refusal(&s, stand_adopt(&s, s.context, other.stream), "native.stream");
     struct draft_cuda_native native = {s.context, s.stream};
     struct draft_context_params params = {.native = &native,
                                           .log = log_to(&s.device.log, DRAFT_LOG_ERROR)};
@@ -565,7 +383,7 @@ START_TEST(natives_are_refused)
     params.backend = "abacus";
     ck_assert_int_eq(draft_context_create(&params, &context), DRAFT_ERROR_NO_DEVICE);
     ck_assert_ptr_null(context);
-    ck_assert_ptr_null(current());
+    ck_assert_ptr_null(current_context());
     stand_free(&other);
     stand_free(&s);
 }
@@ -577,17 +395,17 @@ START_TEST(foreign_stream)
     struct stand s, other;
     struct problem problem;
     struct rig rig;
-    stand_init(&s, 0);
-    stand_init(&other, 0);
-    OK(adopt(&s, s.context, s.stream));
+    stand_init(&s, &devices[0].info);
+    stand_init(&other, &devices[0].info);
+    OK(stand_adopt(&s, s.context, s.stream));
     setup_rig(&rig, &s.device, &problem);
     log_clear(&s.device.log);
     rig.run.queue = other.stream;
     expect_refusal(&s, draft_run(rig.plan, &rig.run), "cuLaunchKernel");
-    ck_assert_ptr_null(current());
+    ck_assert_ptr_null(current_context());
     check_untouched(&rig);
     enqueue(&rig, s.second);
-    stream_wait(&s, s.second);
+    stand_wait(&s, s.second);
     check_out(&rig, 0, "after a refusal");
     free_rig(&rig, &problem);
     stand_free(&other);
@@ -626,8 +444,8 @@ START_TEST(a_fault_stays)
     struct problem problem;
     struct rig rig;
     uint32_t number = 0;
-    stand_init(&s, 0);
-    OK(adopt(&s, s.context, s.stream));
+    stand_init(&s, &devices[0].info);
+    OK(stand_adopt(&s, s.context, s.stream));
     setup_rig(&rig, &s.device, &problem);
     draft_context *context = s.device.context;
     rig.run.q.data = 4096; /* nobody's */
@@ -641,10 +459,10 @@ START_TEST(a_fault_stays)
     ck_assert_ptr_nonnull(strstr(s.device.log.text, "failed before, with CUDA_ERROR_"));
     ck_assert_int_eq(draft_run(rig.plan, &rig.run), DRAFT_ERROR_DEVICE);
     ck_assert_int_eq(draft_read(context, &number, rig.out.data, 4), DRAFT_ERROR_DEVICE);
-    ck_assert_ptr_null(current());
+    ck_assert_ptr_null(current_context());
     free_rig(&rig, &problem);
     draft_context_destroy(&s.device.context);
-    ck_assert_ptr_null(current());
+    ck_assert_ptr_null(current_context());
     cu.cuCtxDestroy(s.context); /* says what it will */
 }
 END_TEST
@@ -656,7 +474,7 @@ int main(void)
     device_count = devices_open("cuda", devices);
     if (device_count == 0)
         return EXIT_SKIPPED;
-    if (!driver_open()) {
+    if (!caller_open()) {
         printf("the library has a device, but the driver cannot be opened\n");
         return EXIT_FAILURE;
     }
@@ -667,7 +485,7 @@ int main(void)
     tcase_add_test(tests, own_context_and_stream);
     tcase_add_test(tests, own_context_alone);
     tcase_add_test(tests, another_device);
-    tcase_add_test(tests, current_context);
+    tcase_add_test(tests, what_is_current);
     tcase_add_test(tests, memory_of_the_caller);
     tcase_add_test(tests, streams_of_the_caller);
     tcase_add_test(tests, stream_of_the_primary_context);

@@ -101,7 +101,7 @@ struct cuda_device {
 /* native: struct draft_cuda_native, or NULL for GPU number `index` of those that can be used. */
 draft_status draft_cuda_device_open(const struct draft_log *log, const void *native, uint32_t index,
                                     struct cuda_device *out);
-/* Waits for the context's own queue. */
+/* The work of its queue is done. */
 void draft_cuda_device_close(struct cuda_device *device);
 
 /* Make the context current on this thread, and undo it. A push that fails needs no pop. */
