@@ -30,8 +30,9 @@
 
 /* attend for sm_90: one thread block on each multiprocessor, which takes query blocks until none is
  * left. Two warp groups multiply, a third brings the tiles. u32 of scratch: the next query block. */
-#define CUDA_ATTEND90_THREADS 384
-#define CUDA_ATTEND90_STAGES  2 /* of k, and of v */
+#define CUDA_ATTEND90_THREADS       384
+#define CUDA_ATTEND90_RESET_THREADS 32
+#define CUDA_ATTEND90_STAGES        2 /* of k, and of v */
 /* q, out, stages of k and v, each DRAFT_BLOCK rows, and 1024 bytes to align them. */
 #define CUDA_ATTEND90_SHARED(dim) (DRAFT_BLOCK * (dim)*2 * (2 + 2 * CUDA_ATTEND90_STAGES) + 1024)
 #define CUDA_ATTEND90_SHARED_64   CUDA_ATTEND90_SHARED(64)

@@ -19,6 +19,12 @@ constexpr u32 WARP_GROUP = 128;
     extern "C" __global__ void __launch_bounds__(threads, blocks)                                  \
         name(const __grid_constant__ draft_args a, const __grid_constant__ cuda_tensor_maps maps)
 
+// The same in all lanes of the warp, and the compiler knows it: what lane 0 has.
+DEVICE u32 uniform(u32 x)
+{
+    return warp_shuffle(x, 0);
+}
+
 // ---- Barriers in shared memory: 8 bytes, 8 bytes aligned ----------------------------------------
 
 // A phase is over when `count` arrivals and all announced bytes have come. Phases have parity 0, 1,

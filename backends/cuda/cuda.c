@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include <string.h>
+
 #include "device.h"
 
 struct cuda_context {
@@ -7,11 +9,14 @@ struct cuda_context {
     struct cuda_memory memory;
 };
 
+struct cuda_steps {
+    uint32_t count;
+    struct cuda_step steps[CUDA_MAX_PASSES];
+};
+
 struct cuda_plan {
-    struct {
-        uint32_t count;
-        struct cuda_step steps[CUDA_MAX_PASSES];
-    } stages[DRAFT_STAGES];
+    struct cuda_steps stages[DRAFT_STAGES];
+    struct cuda_steps fallback; /* of attend, where tensor maps cannot be made; or none */
 };
 
 extern const struct draft_backend draft_backend_cuda;
@@ -150,21 +155,19 @@ static draft_status make_step(const struct draft_plan *plan, draft_stage stage,
                   draft_stage_name(stage));
         return DRAFT_ERROR_UNSUPPORTED;
     }
-    out->blocks = (uint32_t)blocks;
+    uint32_t most = cuda->device.physical.caps.multiprocessors;
+    out->blocks = pass->persistent && blocks > most ? most : (uint32_t)blocks;
     return draft_cuda_modules_step(&cuda->device, &cuda->modules, pass, out);
 }
 
-static draft_status make_stage(struct draft_plan *plan, struct cuda_plan *state, unsigned index)
+static draft_status make_steps(struct draft_plan *plan, draft_stage stage,
+                               const struct cuda_variant *variant, struct cuda_steps *out)
 {
-    draft_stage stage = (draft_stage)(1 << index);
     const struct draft_geometry *g = &plan->geometry;
-    const struct cuda_variant *variant = choose(plan, stage);
-    if (!variant)
-        return DRAFT_ERROR_UNSUPPORTED;
     struct cuda_pass passes[CUDA_MAX_PASSES];
-    state->stages[index].count = variant->passes(g, passes);
-    for (uint32_t i = 0; i < state->stages[index].count; i++) {
-        draft_status status = make_step(plan, stage, &passes[i], &state->stages[index].steps[i]);
+    out->count = variant->passes(g, passes);
+    for (uint32_t i = 0; i < out->count; i++) {
+        draft_status status = make_step(plan, stage, &passes[i], &out->steps[i]);
         if (status)
             return status;
     }
@@ -172,8 +175,29 @@ static draft_status make_stage(struct draft_plan *plan, struct cuda_plan *state,
     uint64_t scratch = variant->scratch ? variant->scratch(g) : 0;
     if (scratch > plan->scratch_size)
         plan->scratch_size = scratch;
-    plan->kernels[index] = variant->name;
     return DRAFT_OK;
+}
+
+static const struct cuda_variant *find_variant(draft_stage stage, const char *name)
+{
+    size_t count;
+    const struct cuda_variant *variants = draft_cuda_variants(stage, &count);
+    while (strcmp(variants->name, name) != 0)
+        variants++;
+    return variants;
+}
+
+static draft_status make_stage(struct draft_plan *plan, struct cuda_plan *state, unsigned index)
+{
+    draft_stage stage = (draft_stage)(1 << index);
+    const struct cuda_variant *variant = choose(plan, stage);
+    if (!variant)
+        return DRAFT_ERROR_UNSUPPORTED;
+    plan->kernels[index] = variant->name;
+    draft_status status = make_steps(plan, stage, variant, &state->stages[index]);
+    if (!status && variant->fallback)
+        status = make_steps(plan, stage, find_variant(stage, variant->fallback), &state->fallback);
+    return status;
 }
 
 static draft_status make_plan(draft_plan *plan)
@@ -212,17 +236,33 @@ static draft_status begin(draft_context *context, void **queue)
     return status;
 }
 
+/* The steps of a stage; maps are filled where they take any. */
+static const struct cuda_steps *steps_of(const draft_plan *plan, draft_stage stage,
+                                         const struct draft_args *args,
+                                         struct cuda_tensor_maps *maps)
+{
+    const struct cuda_context *cuda = plan->context->state;
+    const struct cuda_plan *state = plan->state;
+    const struct cuda_steps *steps = &state->stages[draft_stage_index(stage)];
+    if (!steps->steps[steps->count - 1].maps ||
+        draft_cuda_maps(&cuda->device, &plan->geometry, args, maps))
+        return steps;
+    draft_log(&plan->context->log, DRAFT_LOG_INFO,
+              "cuda attend: not sm90 for this run: no tensor map can hold the strides");
+    return &state->fallback;
+}
+
 static draft_status launch(const draft_plan *plan, draft_stage stage, const struct draft_args *args,
                            void *queue)
 {
     struct cuda_context *cuda = plan->context->state;
-    const struct cuda_plan *state = plan->state;
-    unsigned index = draft_stage_index(stage);
+    struct cuda_tensor_maps maps;
+    const struct cuda_steps *steps = steps_of(plan, stage, args, &maps);
     struct draft_args own = *args;
-    void *parameters[] = {&own}; /* copied by the launch */
+    void *parameters[] = {&own, &maps}; /* copied by the launch, as many as the kernel takes */
     draft_status status = DRAFT_OK;
-    for (uint32_t i = 0; i < state->stages[index].count && !status; i++) {
-        const struct cuda_step *s = &state->stages[index].steps[i];
+    for (uint32_t i = 0; i < steps->count && !status; i++) {
+        const struct cuda_step *s = &steps->steps[i];
         own.step = s->step;
         status = CUDA_CALL(&cuda->device, cuLaunchKernel, s->function, s->blocks, 1, 1, s->threads,
                            1, 1, s->shared, queue, parameters, NULL);

@@ -93,7 +93,7 @@ void *draft_cuda_calloc(const struct draft_log *log, size_t count, size_t size, 
 
 static CUresult inspect(const struct cuda_api *api, int ordinal, struct cuda_physical *out)
 {
-    int shared = 0;
+    int shared = 0, multiprocessors = 0;
     size_t memory = 0;
     CUresult result = api->cuDeviceGet(&out->handle, ordinal);
     if (!result)
@@ -111,8 +111,13 @@ static CUresult inspect(const struct cuda_api *api, int ordinal, struct cuda_phy
     if (!result)
         result = api->cuDeviceGetAttribute(
             &shared, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, out->handle);
+    if (!result)
+        result = api->cuDeviceGetAttribute(&multiprocessors,
+                                           CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, out->handle);
     out->memory = memory;
     out->caps.shared = (uint32_t)shared;
+    out->caps.multiprocessors = (uint32_t)multiprocessors;
+    out->caps.tensor_maps = api->cuTensorMapEncodeTiled != NULL;
     return result;
 }
 

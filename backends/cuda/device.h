@@ -48,9 +48,13 @@
     X(cuFuncSetAttribute)                                                                          \
     X(cuLaunchKernel)
 
+/* Those that older drivers lack: NULL there. */
+#define DRAFT_CUDA_OPTIONAL(X) X(cuTensorMapEncodeTiled)
+
 struct cuda_api {
 #define X(name) __typeof__(name) *name;
     DRAFT_CUDA_FUNCTIONS(X)
+    DRAFT_CUDA_OPTIONAL(X)
 #undef X
 };
 
@@ -143,12 +147,19 @@ void draft_cuda_modules_close(struct cuda_device *device, struct cuda_modules *m
 struct cuda_step {
     CUfunction function;
     uint32_t step, blocks, threads, shared;
+    bool maps;
 };
 
 /* With the context pushed: find the kernel of a pass and make it ready, so that a launch loads
  * nothing. Fills all but blocks. */
 draft_status draft_cuda_modules_step(struct cuda_device *device, struct cuda_modules *modules,
                                      const struct cuda_pass *pass, struct cuda_step *out);
+
+/* ---- Tensor maps: maps.c --------------------------------------------------------------------- */
+
+/* Of the tensors of a run; false where their strides are beyond what a map can hold. */
+bool draft_cuda_maps(const struct cuda_device *device, const struct draft_geometry *g,
+                     const struct draft_args *args, struct cuda_tensor_maps *out);
 
 /* ---- Memory: memory.c ------------------------------------------------------------------------ */
 

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernels.h"
 
-#include "../../cuda/launch.h"
-
 /* ---- Images ---------------------------------------------------------------------------------- */
 
 extern const uint32_t draft_fatbin_pool[], draft_fatbin_score[], draft_fatbin_select[],
     draft_fatbin_attend_sm80[];
+#ifdef DRAFT_CUDA_SM90
+extern const uint32_t draft_fatbin_attend_sm90[];
+#else
+static const uint32_t draft_fatbin_attend_sm90[1]; /* its variant refuses */
+#endif
 
 const void *draft_cuda_image(enum cuda_module module)
 {
@@ -15,6 +18,7 @@ const void *draft_cuda_image(enum cuda_module module)
         [CUDA_MODULE_SCORE] = draft_fatbin_score,
         [CUDA_MODULE_SELECT] = draft_fatbin_select,
         [CUDA_MODULE_ATTEND_SM80] = draft_fatbin_attend_sm80,
+        [CUDA_MODULE_ATTEND_SM90] = draft_fatbin_attend_sm90,
     };
     return images[module];
 }
@@ -192,19 +196,74 @@ static uint32_t sm80_passes(const struct draft_geometry *g, struct cuda_pass *ou
     return 1;
 }
 
+static uint32_t sm90_shared(const struct draft_geometry *g)
+{
+    return g->dim > 64 ? CUDA_ATTEND90_SHARED_128 : CUDA_ATTEND90_SHARED_64;
+}
+
+static const char *sm90_refuses(const struct cuda_caps *caps, const struct draft_geometry *g)
+{
+#ifndef DRAFT_CUDA_SM90
+    return "it is not part of this build";
+#endif
+    if (caps->major != 9 || caps->minor != 0)
+        return "the compute capability is not 9.0";
+    if (!caps->tensor_maps)
+        return "the driver is older than CUDA 12.0";
+    if (caps->shared < sm90_shared(g))
+        return "the device's thread blocks have too little shared memory";
+    return NULL;
+}
+
+static uint64_t one_block(const struct draft_geometry *g)
+{
+    (void)g;
+    return 1;
+}
+
+static uint32_t sm90_passes(const struct draft_geometry *g, struct cuda_pass *out)
+{
+    static const char *const kernels[TYPES][2] = BY_TYPE_AND_DIM("attend90");
+    out[0] = (struct cuda_pass){
+        .module = CUDA_MODULE_ATTEND_SM90,
+        .kernel = "draft_attend90_reset",
+        .threads = CUDA_ATTEND90_RESET_THREADS,
+        .blocks = one_block,
+    };
+    out[1] = (struct cuda_pass){
+        .module = CUDA_MODULE_ATTEND_SM90,
+        .kernel = kernels[g->type - DRAFT_ABI_F16][g->dim > 64],
+        .threads = CUDA_ATTEND90_THREADS,
+        .shared = sm90_shared(g),
+        .blocks = attend_blocks,
+        .persistent = true,
+        .maps = true,
+    };
+    return 2;
+}
+
+static uint64_t sm90_scratch(const struct draft_geometry *g)
+{
+    (void)g;
+    return sizeof(uint32_t); /* the next query block */
+}
+
 /* ---- Tables ---------------------------------------------------------------------------------- */
 
-enum { MOST_VARIANTS = 1 };
+enum { MOST_VARIANTS = 2 };
 
 static const struct {
     size_t count;
     struct cuda_variant variants[MOST_VARIANTS];
     const char *names[MOST_VARIANTS + 1];
 } tables[DRAFT_STAGES] = {
-    {1, {{"simt", fits_all, pool_passes, NULL}}, {"simt"}},
-    {1, {{"simt", fits_all, score_passes, NULL}}, {"simt"}},
-    {1, {{"simt", fits_all, select_passes, select_scratch}}, {"simt"}},
-    {1, {{"sm80", sm80_refuses, sm80_passes, NULL}}, {"sm80"}},
+    {1, {{"simt", fits_all, pool_passes, NULL, NULL}}, {"simt"}},
+    {1, {{"simt", fits_all, score_passes, NULL, NULL}}, {"simt"}},
+    {1, {{"simt", fits_all, select_passes, select_scratch, NULL}}, {"simt"}},
+    {2,
+     {{"sm90", sm90_refuses, sm90_passes, sm90_scratch, "sm80"},
+      {"sm80", sm80_refuses, sm80_passes, NULL, NULL}},
+     {"sm90", "sm80"}},
 };
 
 const struct cuda_variant *draft_cuda_variants(draft_stage stage, size_t *count)

@@ -2,11 +2,12 @@
  *
  * The kernels of the CUDA backend: for each stage an ordered table of variants, best first. A
  * variant is one or more passes; a pass is a kernel over a one-dimensional grid of thread
- * blocks, launched in order on one stream. All kernels take struct draft_args by value and
- * nothing else. */
+ * blocks, launched in order on one stream. All kernels take struct draft_args by value, and those
+ * for sm_90 the tensor maps as well. */
 #ifndef DRAFT_CUDA_KERNELS_H
 #define DRAFT_CUDA_KERNELS_H
 
+#include "../../cuda/launch.h"
 #include "backend.h"
 
 enum { CUDA_MAX_PASSES = 8 };
@@ -15,6 +16,8 @@ enum { CUDA_MAX_PASSES = 8 };
 struct cuda_caps {
     int major, minor; /* compute capability                                             */
     uint32_t shared;  /* bytes that a thread block can have when it asks for them       */
+    uint32_t multiprocessors;
+    bool tensor_maps; /* the driver makes them */
 };
 
 /* The files of cuda/, each one fatbin. */
@@ -23,6 +26,7 @@ enum cuda_module {
     CUDA_MODULE_SCORE,
     CUDA_MODULE_SELECT,
     CUDA_MODULE_ATTEND_SM80,
+    CUDA_MODULE_ATTEND_SM90,
     CUDA_MODULES
 };
 
@@ -36,6 +40,8 @@ struct cuda_pass {
     uint32_t threads;                                   /* of a thread block               */
     uint32_t shared;                                    /* bytes a thread block, dynamic   */
     uint64_t (*blocks)(const struct draft_geometry *g); /* thread blocks in all            */
+    bool persistent; /* at most one thread block for each multiprocessor: they share the work  */
+    bool maps;       /* takes struct cuda_tensor_maps as its second argument                   */
 };
 
 struct cuda_variant {
@@ -45,6 +51,8 @@ struct cuda_variant {
     /* Passes in order. Fills up to CUDA_MAX_PASSES, returns how many. */
     uint32_t (*passes)(const struct draft_geometry *g, struct cuda_pass *out);
     uint64_t (*scratch)(const struct draft_geometry *g); /* bytes of workspace; NULL: none  */
+    /* NULL, or the variant that runs where the tensors of a run are beyond tensor maps. */
+    const char *fallback;
 };
 
 /* The table of a stage, best first; *count gets its length. */

@@ -20,6 +20,11 @@ static const char *load(void *library, struct cuda_api *api)
         missing = NAME(name);
     DRAFT_CUDA_FUNCTIONS(X)
 #undef X
+#define X(name)                                                                                    \
+    symbol = dlsym(library, NAME(name));                                                           \
+    memcpy(&api->name, &symbol, sizeof symbol);
+    DRAFT_CUDA_OPTIONAL(X)
+#undef X
     return missing;
 }
 

@@ -95,5 +95,6 @@ draft_status draft_cuda_modules_step(struct cuda_device *device, struct cuda_mod
     out->step = pass->step;
     out->threads = pass->threads;
     out->shared = pass->shared;
+    out->maps = pass->maps;
     return DRAFT_OK;
 }

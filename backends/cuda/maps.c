@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tensor maps of q, k, v and out, for the kernels of sm_90. They hold addresses, and so are made by
+ * each run: by the driver on the host, without a call to the device. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "device.h"
+
+_Static_assert(sizeof(struct cuda_tensor_map) == sizeof(CUtensorMap), "as large as the driver's");
+
+/* What a map can say: strides below 2^40 bytes, coordinates that are not negative as int. */
+#define MAX_STRIDE (UINT64_C(1) << 40)
+#define MAX_EXTENT (UINT64_C(1) << 31)
+
+enum { DIMENSIONS = 5, BOX_COLUMNS = 64 /* 128 bytes, the width of the swizzle */ };
+
+struct tensor {
+    addr data;
+    uint32_t batch, token, head, heads; /* strides in units; 0 along axes of length 1 */
+};
+
+static uint64_t common_divisor(uint64_t a, uint64_t b)
+{
+    while (b) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* One axis runs over the heads of all samples: its stride divides those of heads and of samples. */
+static uint64_t heads_stride(const struct tensor *t)
+{
+    uint64_t stride = common_divisor(t->batch, t->head);
+    return stride ? stride : 1;
+}
+
+static bool encode(const struct cuda_device *device, const struct draft_geometry *g,
+                   const struct tensor *t, struct cuda_tensor_map *out, uint32_t *batch_index,
+                   uint32_t *head_index)
+{
+    uint64_t shared = heads_stride(t), token = t->token ? t->token : 1;
+    uint64_t batches = t->batch / shared, heads = t->head / shared;
+    uint64_t extent = (g->batch - 1) * batches + (t->heads - 1) * heads + 1;
+    const cuuint64_t strides[DIMENSIONS - 1] = {
+        token * DRAFT_UNIT,
+        token * g->width * DRAFT_UNIT,
+        token * g->width * g->height * DRAFT_UNIT,
+        shared * DRAFT_UNIT,
+    };
+    if (strides[2] >= MAX_STRIDE || strides[3] >= MAX_STRIDE || extent > MAX_EXTENT)
+        return false;
+    const cuuint64_t extents[DIMENSIONS] = {g->dim, g->width, g->height, g->frames, extent};
+    const cuuint32_t box[DIMENSIONS] = {BOX_COLUMNS, g->tile_w, g->tile_h, g->tile_t, 1};
+    const cuuint32_t each[DIMENSIONS] = {1, 1, 1, 1, 1};
+    CUtensorMap map;
+    if (device->driver.api.cuTensorMapEncodeTiled(
+            &map,
+            g->type == DRAFT_ABI_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                     : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+            DIMENSIONS, (void *)(uintptr_t)(t->data + (uint64_t)g->prefix * token * DRAFT_UNIT),
+            extents, strides, box, each, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE))
+        return false;
+    memcpy(out, &map, sizeof map);
+    *batch_index = (uint32_t)batches;
+    *head_index = (uint32_t)heads;
+    return true;
+}
+
+bool draft_cuda_maps(const struct cuda_device *device, const struct draft_geometry *g,
+                     const struct draft_args *a, struct cuda_tensor_maps *out)
+{
+    const struct tensor q = {a->q, a->q_batch, a->q_token, a->q_head, g->heads},
+                        k = {a->k, a->k_batch, a->k_token, a->k_head, g->kv_heads},
+                        v = {a->v, a->v_batch, a->v_token, a->v_head, g->kv_heads},
+                        o = {a->o, a->out_batch, a->out_token, a->out_head, g->heads};
+    return encode(device, g, &q, &out->q, &out->q_index.batch, &out->q_index.head) &&
+           encode(device, g, &k, &out->k, &out->k_index.batch, &out->k_index.head) &&
+           encode(device, g, &v, &out->v, &out->v_index.batch, &out->v_index.head) &&
+           encode(device, g, &o, &out->out, &out->out_index.batch, &out->out_index.head);
+}

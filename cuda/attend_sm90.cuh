@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+//
+// What the warp groups of attend_sm90 share: where tiles lie, and how they tell each other.
+#pragma once
+#include <ptx_sm90.cuh>
+
+#include "attend.cuh"
+
+constexpr u32 STAGES = CUDA_ATTEND90_STAGES;
+constexpr u32 GROUPS = 2; // warp groups that multiply
+constexpr u32 BRING_REGISTERS = 72, MULTIPLY_REGISTERS = 216;
+
+// ---- Shared memory ------------------------------------------------------------------------------
+
+// Tiles of ROWS rows in parts of 64 columns.
+constexpr u32 PART_BYTES = ROWS * ROW_BYTES;
+
+template <u32 DIM> struct Tiles {
+    static constexpr u32 TILE = DIM / 64 * PART_BYTES, BYTES = (2 + 2 * STAGES) * TILE;
+    u32 base; // 1024 bytes aligned
+
+    DEVICE u32 q() const
+    {
+        return base;
+    }
+    DEVICE u32 out() const
+    {
+        return base + TILE;
+    }
+    DEVICE u32 k(u32 stage) const
+    {
+        return base + (2 + stage) * TILE;
+    }
+    DEVICE u32 v(u32 stage) const
+    {
+        return base + (2 + STAGES + stage) * TILE;
+    }
+};
+
+// ---- Signals ------------------------------------------------------------------------------------
+
+constexpr u32 MASK_WORDS = ROWS / 32;
+
+// Barriers: a tile is full (it has come), or empty (all warps that multiply are done with it).
+constexpr u32 Q_FULL = 0, Q_EMPTY = 1, K_FULL = 2, K_EMPTY = K_FULL + STAGES,
+              V_FULL = K_EMPTY + STAGES, V_EMPTY = V_FULL + STAGES, BARRIERS = V_EMPTY + STAGES;
+
+// Words that come with a tile: with q the item and its steps, with k the key block's class and
+// tokens as in draft_span.
+constexpr u32 ITEM = 0, STEPS = 1, SPANS = 2, MESSAGES = SPANS + STAGES;
+constexpr u32 NO_ITEM = 0xffffffffu;
+
+struct Signals {
+    u32 barriers;
+    Shared<u32> messages, masks; // masks: [class][MASK_WORDS]
+
+    DEVICE u32 at(u32 barrier) const
+    {
+        return barriers + barrier * 8;
+    }
+
+    DEVICE void init() const
+    {
+        u32 warps = GROUPS * WARP_GROUP / WARP;
+        barrier_init(at(Q_FULL), 1);
+        barrier_init(at(Q_EMPTY), warps);
+        for (u32 i = 0; i < STAGES; i++) {
+            barrier_init(at(K_FULL + i), 1);
+            barrier_init(at(K_EMPTY + i), warps);
+            barrier_init(at(V_FULL + i), 1);
+            barrier_init(at(V_EMPTY + i), warps);
+        }
+        barriers_ready();
+    }
+};
+
+// Which stage a step uses, and the parity of its barriers. Steps are counted from the first of the
+// thread block on.
+DEVICE u32 stage_of(u32 step)
+{
+    return step % STAGES;
+}
+
+DEVICE u32 parity_of(u32 step)
+{
+    return step / STAGES % 2;
+}
+
+DEVICE Global<u32> next_item(const draft_args &a)
+{
+    return global<u32>(a.workspace + geometry_of(a)->scratch);
+}
