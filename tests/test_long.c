@@ -244,6 +244,7 @@ int main(int argc, char **argv)
     device_count = devices_open(argc > 1 ? argv[1] : NULL, devices);
     if (device_count == 0)
         return EXIT_SKIPPED;
+    cases_change_f32(devices_type(devices, device_count));
     Suite *suite = suite_create("long");
     TCase *tests = tcase_create("long");
     tcase_add_loop_test(tests, long_strides, 0, sizeof spreads / sizeof *spreads);

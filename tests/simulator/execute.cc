@@ -16,7 +16,8 @@
 
 #include "fibre.h"
 
-namespace simulator {
+namespace simulator
+{
 
 static constexpr unsigned MAX_THREADS = 1024;
 
@@ -77,8 +78,9 @@ void fault(const char *format, ...)
     va_start(args, format);
     std::vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    std::snprintf(where, sizeof where, "%s, block (%u, %u, %u), thread %u: ",
-                  block.launch->kernel->name, block.id[0], block.id[1], block.id[2], thread.id);
+    std::snprintf(where, sizeof where,
+                  "%s, block (%u, %u, %u), thread %u: ", block.launch->kernel->name, block.id[0],
+                  block.id[1], block.id[2], thread.id);
     block.fault = std::string(where) + text;
     leave(State::done);
     abort(); /* never resumed */
@@ -132,9 +134,8 @@ void warp_together(const Collective &collective, void *slot)
 
 void warp_barrier()
 {
-    static const Collective meet = {"warp_barrier", [](Warp &warp, void *const *) {
-                                        warp.block->shared.meet_warp(warp.id);
-                                    }};
+    static const Collective meet = {
+        "warp_barrier", [](Warp &warp, void *const *) { warp.block->shared.meet_warp(warp.id); }};
     warp_together(meet, nullptr);
 }
 

@@ -5,9 +5,11 @@
 #include <cstdlib>
 #include <sys/mman.h>
 
-namespace simulator {
+namespace simulator
+{
 
-/* Kernels are shallow, but the faults that they run into format text. The lowest page is a guard. */
+/* Kernels are shallow, but the faults that they run into format text. The lowest page is a guard.
+ */
 static constexpr size_t STACK_SIZE = 64 * 1024, GUARD = 4096;
 
 /* Registers that a function must preserve go onto the old stack and come from the new one. */

@@ -65,6 +65,7 @@ template <class T> class SharedReference
 {
   public:
     explicit SharedReference(u32 address) : address_(address) {}
+    SharedReference(const SharedReference &) = default;
     operator T() const
     {
         T value;

@@ -6,7 +6,8 @@
 
 #include "execute.h"
 
-namespace simulator {
+namespace simulator
+{
 
 /* Flags of a mark. */
 static constexpr uint32_t LANE = 0x1f, MANY = 0x20, ATOMIC = 0x40, TIME_SHIFT = 8;
@@ -89,7 +90,8 @@ void SharedMemory::check_word(uint32_t word, Access kind) const
     const Touch *touch = &touches_[static_cast<size_t>(word) * warps_];
     for (uint32_t w = 0; w < warps_; w++) {
         uint32_t write = touch[w].write, read = touch[w].read;
-        bool both_atomic = kind == Access::atomic && (write & ATOMIC), all = kind == Access::warp_read;
+        bool both_atomic = kind == Access::atomic && (write & ATOMIC),
+             all = kind == Access::warp_read;
         if (write && !both_atomic && !known(write, w, all))
             race(word, kind, write, w, true);
         if (!is_read(kind) && read && !known(read, w, false))

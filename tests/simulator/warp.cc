@@ -7,7 +7,8 @@
 
 #include "execute.h"
 
-namespace simulator {
+namespace simulator
+{
 
 /* ---- Numbers ---- */
 
@@ -109,7 +110,8 @@ static void perform_load(Warp &warp, void *const slots[WARP_SIZE], bool transpos
     for (uint32_t lane = 0; lane < WARP_SIZE; lane++) {
         uint32_t address = static_cast<const LoadSlot *>(slots[lane])->address;
         std::memcpy(rows[lane / 8][lane % 8],
-                    warp.block->shared.access(address, 16, 16, SharedMemory::Access::warp_read), 16);
+                    warp.block->shared.access(address, 16, 16, SharedMemory::Access::warp_read),
+                    16);
     }
     for (uint32_t lane = 0; lane < WARP_SIZE; lane++)
         for (uint32_t i = 0; i < 4; i++) {
