@@ -15,7 +15,8 @@ constexpr u32 ROW_BYTES = 128, UNIT_COLUMNS = 8, PART_UNITS = 8;
 
 DEVICE u32 unit_place(u32 rows, u32 row, u32 unit)
 {
-    return (unit / PART_UNITS * rows + row) * ROW_BYTES + (unit % PART_UNITS ^ row % 8) * DRAFT_UNIT;
+    u32 place = unit % PART_UNITS ^ row % 8;
+    return (unit / PART_UNITS * rows + row) * ROW_BYTES + place * DRAFT_UNIT;
 }
 
 // ---- Work ---------------------------------------------------------------------------------------
@@ -64,6 +65,50 @@ DEVICE Global<const uint16_t> list_of(const draft_args &a, const Work &w)
 {
     Geometry g = geometry_of(a);
     return rows_at<const uint16_t>(a, g->lists, (addr)w.row * g->blocks + w.block, g->blocks);
+}
+
+// ---- Softmax ------------------------------------------------------------------------------------
+
+// Logits of 16 rows of a warp, as the matrix units leave them: s[4 i], s[4 i + 1] of a thread are
+// row lane / 4, columns 8 i + 2 (lane % 4) and the next; s[4 i + 2], s[4 i + 3] 8 rows below.
+// The two rows of a thread:
+struct Rows {
+    f32 most[2]; // the largest logit so far x log2 (e)
+    f32 sum[2];  // of the thread's own columns
+};
+
+constexpr Rows NO_KEYS = {{-__builtin_inff(), -__builtin_inff()}, {0, 0}};
+
+// Products become logits times log2 (e), rounded before anything is subtracted: huge ones that are
+// equal must stay so.
+template <u32 n> DEVICE void scale_logits(f32 (&s)[n], f32 scale)
+{
+    UNROLL for (u32 i = 0; i < n; i++) s[i] = multiply(s[i], scale);
+}
+
+// One step of the running softmax: s becomes 2^(logit - most), factor what out is multiplied by.
+template <u32 n> DEVICE void softmax_step(f32 (&s)[n], Rows &rows, f32 (&factor)[2])
+{
+    UNROLL for (u32 half = 0; half < 2; half++)
+    {
+        f32 most = -INFINITE;
+        UNROLL for (u32 i = 2 * half; i < n; i += 4) most = fmaxf(most, fmaxf(s[i], s[i + 1]));
+        most = fmaxf(most, warp_shuffle_xor(most, 1));
+        most = fmaxf(most, warp_shuffle_xor(most, 2));
+        f32 before = rows.most[half];
+        most = fmaxf(before, most);
+        f32 base = most == -INFINITE ? 0 : most; // nothing to subtract from -infinity
+        f32 sum = 0;
+        UNROLL for (u32 i = 2 * half; i < n; i += 4)
+        {
+            s[i] = exp2_fast(s[i] - base);
+            s[i + 1] = exp2_fast(s[i + 1] - base);
+            sum += s[i] + s[i + 1];
+        }
+        factor[half] = exp2_fast(before - base);
+        rows.sum[half] = fmaf(rows.sum[half], factor[half], sum);
+        rows.most[half] = most;
+    }
 }
 
 // Natural logarithm of the sum; -infinity for an empty row.

@@ -6,18 +6,7 @@
 //   p       the same as pairs of elements: the left operand of p v
 //   out     64 x DIM
 #pragma once
-#include "attend_sm90.cuh"
-
-constexpr u32 GROUP_ROWS = ROWS / GROUPS;
-constexpr u32 LOGITS = ROWS / 2; // of a thread: 2 rows, a quarter of the columns
-
-// Named barriers: the turn of group 0 and of group 1, and the tile of out.
-constexpr u32 TURN = 1, OUT = 3, ALL_THREADS = GROUPS * WARP_GROUP;
-
-struct Rows {
-    f32 most[2]; // the largest logit so far x log2 (e)
-    f32 sum[2];  // of the thread's own columns
-};
+#include "attend_sm90_store.cuh"
 
 // ---- Softmax ------------------------------------------------------------------------------------
 
@@ -30,49 +19,18 @@ DEVICE u32 mask_word(const Signals &signals, u32 info, u32 word)
     return valid >= first + 32 ? 0xffffffffu : valid > first ? (1u << (valid - first)) - 1 : 0;
 }
 
-// Products become logits times log2 (e), rounded before anything is subtracted: huge ones that are
-// equal must stay so.
-DEVICE void scale_logits(f32 (&s)[LOGITS], f32 scale)
-{
-    UNROLL for (u32 i = 0; i < LOGITS; i++) s[i] = multiply(s[i], scale);
-}
-
 DEVICE void mask_logits(f32 (&s)[LOGITS], const Signals &signals, u32 info)
 {
     UNROLL for (u32 word = 0; word < MASK_WORDS; word++)
     {
-        u32 mask = mask_word(signals, info, word) >> lane_id() % 4 * 2;
+        u32 mask = uniform(mask_word(signals, info, word));
+        if (mask == 0xffffffffu)
+            continue;
+        mask >>= lane_id() % 4 * 2;
         UNROLL for (u32 i = 0; i < 4; i++)
             UNROLL for (u32 e = 0; e < 4; e++)
                 if (!(mask >> (8 * i + e % 2) & 1))
                     s[word * 16 + i * 4 + e] = -INFINITE;
-    }
-}
-
-// One step of the running softmax: s becomes 2^(logit - most), factor what out is multiplied by.
-DEVICE void softmax_step(f32 (&s)[LOGITS], Rows &rows, f32 (&factor)[2])
-{
-    UNROLL for (u32 half = 0; half < 2; half++)
-    {
-        f32 most = -INFINITE;
-        UNROLL for (u32 i = 0; i < LOGITS; i += 4)
-            most = fmaxf(most, fmaxf(s[i + 2 * half], s[i + 2 * half + 1]));
-        most = fmaxf(most, warp_shuffle_xor(most, 1));
-        most = fmaxf(most, warp_shuffle_xor(most, 2));
-        f32 before = rows.most[half];
-        most = fmaxf(before, most);
-        f32 base = most == -INFINITE ? 0 : most; // nothing to subtract from -infinity
-        f32 sum = 0;
-        UNROLL for (u32 i = 0; i < LOGITS; i++)
-        {
-            if (i / 2 % 2 != half)
-                continue;
-            s[i] = exp2_fast(s[i] - base);
-            sum += s[i];
-        }
-        factor[half] = exp2_fast(before - base);
-        rows.sum[half] = fmaf(rows.sum[half], factor[half], sum);
-        rows.most[half] = most;
     }
 }
 
@@ -127,7 +85,8 @@ template <class T, u32 DIM>
 DEVICE void multiply_steps(f32 (&out)[DIM / 2], Rows &rows, f32 scale, u32 full_slots,
                            const Tiles<DIM> &tiles, const Signals &signals, u32 first, u32 end)
 {
-    u32 group = uniform(thread_id() / WARP_GROUP) - 1, q = tiles.q() + group * GROUP_ROWS * ROW_BYTES;
+    u32 group = uniform(thread_id() / WARP_GROUP) - 1;
+    u32 q = tiles.q() + group * GROUP_ROWS * ROW_BYTES;
     f32 s[LOGITS], factor[2];
     u32 p[ROWS / 16][4];
     barrier_wait(signals.at(K_FULL + stage_of(first)), parity_of(first));
@@ -167,98 +126,6 @@ DEVICE void multiply_steps(f32 (&out)[DIM / 2], Rows &rows, f32 scale, u32 full_
     release(signals, V_EMPTY + stage_of(end - 1));
 }
 
-// ---- Results ------------------------------------------------------------------------------------
-
-// Token of a row of the query block, counted from the sample's first; false where there is none.
-DEVICE bool row_token(Geometry g, const Signals &signals, const Span &span, u32 row, u32 &token)
-{
-    if (span.class_ == DRAFT_CLASS_TEXT) {
-        token = span.first + row;
-        return row < span.size;
-    }
-    u32 w = row % g->tile_w, line = row / g->tile_w;
-    u32 h = line % g->tile_h, t = line / g->tile_h;
-    token = span.first + (t * g->height + h) * g->width + w;
-    return signals.masks[span.class_ * MASK_WORDS + row / 32] >> row % 32 & 1;
-}
-
-// Divide by the sums, write log-sum-exp, and leave out as elements in its tile.
-template <class T, u32 DIM>
-DEVICE void finish(const draft_args &a, const Work &w, const Rows &rows, f32 (&out)[DIM / 2],
-                   u32 tile, const Signals &signals)
-{
-    Geometry g = geometry_of(a);
-    u32 first = (thread_id() - WARP_GROUP) / WARP * 16 + lane_id() / 4;
-    UNROLL for (u32 half = 0; half < 2; half++)
-    {
-        u32 row = first + half * 8, token;
-        f32 sum = rows.sum[half];
-        sum += warp_shuffle_xor(sum, 1);
-        sum += warp_shuffle_xor(sum, 2);
-        if (w.span.class_ == DRAFT_CLASS_TEXT && row >= w.span.valid)
-            sum = 0;
-        if (a.lse && lane_id() % 4 == 0 && row_token(g, signals, w.span, row, token))
-            global<f32>(a.lse)[(addr)w.row * g->tokens + token] = row_lse(rows.most[half], sum);
-        f32 weight = sum != 0 ? 1 / sum : 0;
-        UNROLL for (u32 n = 0; n < DIM / 8; n++)
-        {
-            f32 x = sum != 0 ? out[4 * n + 2 * half] * weight : 0;
-            f32 y = sum != 0 ? out[4 * n + 2 * half + 1] * weight : 0;
-            store_shared(tile + unit_place(ROWS, row, n) + lane_id() % 4 * 4, pack2<T>(x, y));
-        }
-    }
-}
-
-// Text, 16 bytes at a time, the rows of the warp.
-template <u32 DIM> DEVICE void store_text(const draft_args &a, const Work &w, u32 tile)
-{
-    constexpr u32 UNITS = DIM / UNIT_COLUMNS, AT_ONCE = WARP / UNITS;
-    u32 unit = lane_id() % UNITS, first = (thread_id() - WARP_GROUP) / WARP * 16;
-    addr head = head_at(a.o, w.sample, a.out_batch, w.head, a.out_head);
-    if (unit * UNIT_COLUMNS >= geometry_of(a)->dim)
-        return;
-    for (u32 row = first + lane_id() / UNITS; row < least(first + 16, w.span.size); row += AT_ONCE)
-        global<Unit>(head + ((addr)w.span.first + row) * a.out_token * DRAFT_UNIT)[unit] =
-            load_shared_unit(tile + unit_place(ROWS, row, unit));
-}
-
-// Video: one thread, by tensor map; what lies outside the grid is not written.
-template <u32 DIM>
-DEVICE void store_video(const draft_args &a, const cuda_tensor_maps &maps, const Work &w, u32 tile)
-{
-    Geometry g = geometry_of(a);
-    u32 j = w.block - g->prefix_blocks, row = j / g->tiles_w;
-    u32 head = w.sample * maps.out_index.batch + w.head * maps.out_index.head;
-    for (u32 part = 0; part < DIM / 64; part++) {
-        const int at[5] = {(int)part * 64, (int)(j % g->tiles_w * g->tile_w),
-                           (int)(row % g->tiles_h * g->tile_h), (int)(row / g->tiles_h * g->tile_t),
-                           (int)head};
-        tensor_store(maps.out, tile + part * PART_BYTES, at);
-    }
-    tensor_store_commit();
-}
-
-template <class T, u32 DIM>
-DEVICE void store(const draft_args &a, const cuda_tensor_maps &maps, const Work &w,
-                  const Rows &rows, f32 (&out)[DIM / 2], const Tiles<DIM> &tiles,
-                  const Signals &signals)
-{
-    bool first = thread_id() == WARP_GROUP; // the thread that stores
-    if (first)
-        tensor_store_wait_read();
-    group_barrier(OUT, ALL_THREADS); // the last block's out has left
-    finish<T, DIM>(a, w, rows, out, tiles.out(), signals);
-    if (w.span.class_ == DRAFT_CLASS_TEXT) {
-        warp_barrier();
-        store_text<DIM>(a, w, tiles.out());
-        return;
-    }
-    fence_async();
-    group_barrier(OUT, ALL_THREADS);
-    if (first)
-        store_video<DIM>(a, maps, w, tiles.out());
-}
-
 // ---- All query blocks ---------------------------------------------------------------------------
 
 template <class T, u32 DIM>
@@ -277,7 +144,7 @@ DEVICE void multiply(const draft_args &a, const cuda_tensor_maps &maps, const Ti
         u32 item = uniform(signals.messages[ITEM]), steps = uniform(signals.messages[STEPS]);
         if (item == NO_ITEM)
             break;
-        Rows rows = {{-INFINITE, -INFINITE}, {0, 0}};
+        Rows rows = NO_KEYS;
         f32 out[DIM / 2];
         UNROLL for (u32 i = 0; i < DIM / 2; i++) out[i] = 0;
         if (steps > 0)
@@ -288,6 +155,7 @@ DEVICE void multiply(const draft_args &a, const cuda_tensor_maps &maps, const Ti
         step += steps;
         store<T, DIM>(a, maps, work_of(a, item), rows, out, tiles, signals);
     }
+    tensor_store_wait_read();
     if (group == 0)
         group_barrier(TURN, ALL_THREADS); // takes the turn that is left
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// How kernels reach the hardware, one short function for each instruction. All kernels use these and
-// no CUDA of their own, so that tests can compile them for the processor: the simulated driver
+// How kernels reach the hardware, one short function for each instruction. All kernels use these
+// and no CUDA of their own, so that tests can compile them for the processor: the simulated driver
 // (tests/simulator) has a header of this name with the same functions.
 //
 // Pointers say where they point: Global<T> to device memory, Shared<T> to the shared memory of the
@@ -269,7 +269,8 @@ DEVICE void load_matrices_transposed(u32 x[4], u32 address)
 }
 
 // c += a b, a 16 x 16, b 16 x 8, c 16 x 8 in f32. With row r = lane / 4 and n = lane % 4:
-//   a[0] (r, 2n) a[1] (r + 8, 2n) a[2] (r, 2n + 8) a[3] (r + 8, 2n + 8), each with its right neighbour
+//   a[0] (r, 2n) a[1] (r + 8, 2n) a[2] (r, 2n + 8) a[3] (r + 8, 2n + 8), each with the one right
+//   of it
 //   b0 (2n, r) b1 (2n + 8, r), each with the one below
 //   c[0], c[1] (r, 2n) and (r, 2n + 1), c[2], c[3] the same 8 rows below
 template <class T> DEVICE void multiply_add(f32 c[4], const u32 a[4], u32 b0, u32 b1);

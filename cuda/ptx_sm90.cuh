@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What sm_90a adds to the vocabulary of ptx.cuh: barriers in memory, copies of tiles by tensor maps,
-// products of whole warp groups (4 warps, 128 threads). The simulated driver has its own.
+// What sm_90a adds to the vocabulary of ptx.cuh: barriers in memory, copies of tiles by tensor
+// maps, products of whole warp groups (4 warps, 128 threads). The simulated driver has its own.
 //
 // Two proxies reach shared memory: threads (generic), and the units that copy tiles and multiply
 // (async). What threads wrote is visible to those units only after fence_async and a barrier.
@@ -25,7 +25,7 @@ DEVICE u32 uniform(u32 x)
     return warp_shuffle(x, 0);
 }
 
-// ---- Barriers in shared memory: 8 bytes, 8 bytes aligned ----------------------------------------
+// ---- Barriers in shared memory: 8 bytes, 8 bytes aligned ---------------------------------------
 
 // A phase is over when `count` arrivals and all announced bytes have come. Phases have parity 0, 1,
 // 0, ...; one thread makes the barrier, then barriers_ready and block_barrier.
@@ -72,7 +72,7 @@ DEVICE void fence_async()
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// ---- Barriers of some warps: id 1 to 15, `threads` take part --------------------------------------
+// ---- Barriers of some warps: id 1 to 15, `threads` take part -----------------------------------
 
 DEVICE void group_barrier(u32 id, u32 threads)
 {
@@ -85,7 +85,7 @@ DEVICE void group_arrive(u32 id, u32 threads)
     asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
-// ---- Tiles by tensor map: 5 dimensions, the box as the map says -------------------------------------
+// ---- Tiles by tensor map: 5 dimensions, the box as the map says --------------------------------
 
 // One thread. `to` is 1024 bytes aligned (swizzle of 128 bytes); what lies outside the tensor
 // arrives as zeros and counts as bytes.
@@ -118,7 +118,7 @@ DEVICE void tensor_store_wait_read()
     asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
 }
 
-// ---- Products of a warp group ------------------------------------------------------------------------
+// ---- Products of a warp group ------------------------------------------------------------------
 
 // 16-bit elements in shared memory in rows of 128 bytes, swizzled by 128 bytes: 16 bytes at place c
 // of row r stand at c ^ (r % 8). 8 rows take 1024 bytes, the next 8 follow.
@@ -128,8 +128,8 @@ DEVICE u64 row_matrix(u32 address)
     return (u64)(address >> 4 & 0x3fff) | 1ull << 16 | (u64)(1024 >> 4) << 32 | 1ull << 62;
 }
 
-//   Columns of b: a row is one of the depth and holds 64 of n; the next 64 of n lie `part` bytes on,
-//   the next 16 of the depth 2048.
+//   Columns of b: a row is one of the depth and holds 64 of n; the next 64 of n lie `part` bytes
+//   on, the next 16 of the depth 2048.
 DEVICE u64 column_matrix(u32 address, u32 part)
 {
     return (u64)(address >> 4 & 0x3fff) | (u64)(part >> 4) << 16 | (u64)(1024 >> 4) << 32 |
