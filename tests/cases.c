@@ -280,6 +280,7 @@ static struct test_case table[] = {
     RULE_CASE("paper 0.99", .rule = DRAFT_RULE_PAPER, .sparsity = 0.99),
     RULE_CASE("paper sparsities", .rule = DRAFT_RULE_PAPER, .head_sparsity = three_sparsities),
     RULE_CASE("scale", .sparsity = 0.7, .scale = 0.7f),
+    RULE_CASE("scale below 0", .sparsity = 0.7, .scale = -0.3f),
 
     BARE_CASE("paper", .rule = DRAFT_RULE_PAPER, .sparsity = 0.99),
     BARE_CASE("head", .sparsity = 0.97, .force = DRAFT_FORCE_NOT_SELF),
@@ -328,8 +329,7 @@ const struct test_case *case_named(const char *name)
     for (size_t i = 0; i < CASES; i++)
         if (strcmp(table[i].name, name) == 0)
             return &table[i];
-    ck_abort_msg("no case is called %s", name);
-    return NULL;
+    test_fail(__FILE__, __LINE__, "no case is called %s", name);
 }
 
 /* ---- Tensors ---- */

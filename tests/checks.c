@@ -75,9 +75,9 @@ static void report(size_t bad, const char *cell, const char *what, double got, d
                    double tolerance)
 {
     if (bad < REPORTED)
-        printf("    %s: %s: got %.9g want %.9g +- %.2g\n", cell, what, got, want, tolerance);
+        test_print("    %s: %s: got %.9g want %.9g +- %.2g\n", cell, what, got, want, tolerance);
     else if (bad == REPORTED)
-        printf("    %s: ...\n", cell);
+        test_print("    %s: ...\n", cell);
 }
 
 /* ---- pool ---- */
@@ -139,7 +139,7 @@ static double length_of(const float *x, uint32_t dim)
 static double logit_error(const struct problem *p, const float *mean_q, double longest_k,
                           double largest_logit)
 {
-    return sum_error(p->dim) * p->scale * length_of(mean_q, p->dim) * longest_k + LOG_ERROR +
+    return sum_error(p->dim) * fabs(p->scale) * length_of(mean_q, p->dim) * longest_k + LOG_ERROR +
            4 * U32 * largest_logit;
 }
 
@@ -316,7 +316,7 @@ static double row_error(const struct problem *p, const struct oracle_result *wan
 {
     if (p->test->fill == FILL_EXTREME)
         return 0;
-    return (sum_error(p->dim) + 4 * U32) * p->scale * want->reach[token];
+    return (sum_error(p->dim) + 4 * U32) * fabs(p->scale) * want->reach[token];
 }
 
 static size_t check_row(const struct rig *rig, const char *cell, const char *row, uint64_t first,
