@@ -79,35 +79,49 @@ struct Rows {
 
 constexpr Rows NO_KEYS = {{-__builtin_inff(), -__builtin_inff()}, {0, 0}};
 
-// Products become logits times log2 (e), rounded before anything is subtracted: huge ones that are
-// equal must stay so.
 template <u32 n> DEVICE void scale_logits(f32 (&s)[n], f32 scale)
 {
     UNROLL for (u32 i = 0; i < n; i++) s[i] = multiply(s[i], scale);
 }
 
-// One step of the running softmax: s becomes 2^(logit - most), factor what out is multiplied by.
-template <u32 n> DEVICE void softmax_step(f32 (&s)[n], Rows &rows, f32 (&factor)[2])
+template <u32 n> DEVICE f32 row_max(const f32 (&s)[n], u32 half)
 {
+    f32 most = -INFINITE;
+    UNROLL for (u32 i = 2 * half; i < n; i += 4) most = fmaxf(most, fmaxf(s[i], s[i + 1]));
+    most = fmaxf(most, warp_shuffle_xor(most, 1));
+    return fmaxf(most, warp_shuffle_xor(most, 2));
+}
+
+// One step of the running softmax over logits s x scale, scale >= 0 and in units of log2 (e): s
+// becomes 2^(logit - most), factor what out is multiplied by.
+//
+// Product and difference are one instruction, so that the largest of a row becomes not 1, but 2^e
+// with e the error of `most`. The division by the sum takes that out again; but beyond LARGE, e
+// could take elements out of range, so there all logits are rounded before the difference.
+constexpr f32 LARGE = 1 << 20;
+
+template <u32 n> DEVICE void softmax_step(f32 (&s)[n], Rows &rows, f32 scale, f32 (&factor)[2])
+{
+    f32 most[2] = {multiply(row_max(s, 0), scale), multiply(row_max(s, 1), scale)};
+    if (warp_ballot(fabsf(most[0]) > LARGE || fabsf(most[1]) > LARGE)) {
+        scale_logits(s, scale);
+        scale = 1;
+    }
     UNROLL for (u32 half = 0; half < 2; half++)
     {
-        f32 most = -INFINITE;
-        UNROLL for (u32 i = 2 * half; i < n; i += 4) most = fmaxf(most, fmaxf(s[i], s[i + 1]));
-        most = fmaxf(most, warp_shuffle_xor(most, 1));
-        most = fmaxf(most, warp_shuffle_xor(most, 2));
         f32 before = rows.most[half];
-        most = fmaxf(before, most);
-        f32 base = most == -INFINITE ? 0 : most; // nothing to subtract from -infinity
+        f32 now = fmaxf(before, most[half]);
+        f32 base = now == -INFINITE ? 0 : now; // nothing to subtract from -infinity
         f32 sum = 0;
         UNROLL for (u32 i = 2 * half; i < n; i += 4)
         {
-            s[i] = exp2_fast(s[i] - base);
-            s[i + 1] = exp2_fast(s[i + 1] - base);
+            s[i] = exp2_fast(fmaf(s[i], scale, -base));
+            s[i + 1] = exp2_fast(fmaf(s[i + 1], scale, -base));
             sum += s[i] + s[i + 1];
         }
         factor[half] = exp2_fast(before - base);
         rows.sum[half] = fmaf(rows.sum[half], factor[half], sum);
-        rows.most[half] = most;
+        rows.most[half] = now;
     }
 }
 

@@ -86,10 +86,11 @@ DEVICE void softmax_of(f32 (&s)[FRAGMENTS][KEYS / 2], f32 (&out)[FRAGMENTS][DIM 
     UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
     {
         f32 factor[2];
-        scale_logits(s[f], scale);
+        if (scale < 0)
+            scale_logits(s[f], scale);
         if (keys < KEYS)
             mask_logits(s[f], keys);
-        softmax_step(s[f], rows[f], factor);
+        softmax_step(s[f], rows[f], scale < 0 ? 1 : scale, factor);
         if (warp_ballot(factor[0] != 1 || factor[1] != 1))
             UNROLL for (u32 i = 0; i < DIM / 2; i++) out[f][i] *= factor[i / 2 % 2];
     }

@@ -74,10 +74,11 @@ DEVICE void softmax_of(f32 (&s)[LOGITS], Rows &rows, f32 (&factor)[2], f32 scale
 {
     u32 info = uniform(signals.messages[SPANS + stage_of(n)]);
     release(signals, K_EMPTY + stage_of(n));
-    scale_logits(s, scale);
+    if (scale < 0)
+        scale_logits(s, scale);
     if (info != full_slots)
         mask_logits(s, signals, info);
-    softmax_step(s, rows, factor);
+    softmax_step(s, rows, scale < 0 ? 1 : scale, factor);
 }
 
 // The key blocks of one query block: steps first ... end - 1, at least one.
