@@ -137,9 +137,11 @@ CUresult cuModuleGetFunction(CUfunction *out, CUmodule module, const char *name)
     CUfunction &function = module->functions[name];
     if (!function) {
         const Kernel *kernel = find_kernel(name);
-        if (!kernel) {
+        bool other = kernel && kernel->arch && kernel->arch != model().major * 10 + model().minor;
+        if (!kernel || other) {
             module->functions.erase(name);
-            return complain(CUDA_ERROR_NOT_FOUND, "no kernel %s", name);
+            return complain(CUDA_ERROR_NOT_FOUND, "no kernel %s%s", name,
+                            other ? " for this device" : "");
         }
         function = adopt(new CUfunc_st{module, kernel, model().shared_per_block}, FUNCTION);
     }
@@ -238,15 +240,16 @@ CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, u
     if (function->module->context != call.context)
         return complain(CUDA_ERROR_INVALID_HANDLE, "the function is not of the current context");
     const Kernel *kernel = function->kernel;
-    if (extra || (kernel->args_size && (!params || !params[0])))
-        return complain(CUDA_ERROR_INVALID_VALUE, "%s: no arguments", kernel->name);
+    for (size_t i = 0; i < kernel->params.size(); i++)
+        if (extra || !params || !params[i])
+            return complain(CUDA_ERROR_INVALID_VALUE, "%s: no argument %zu", kernel->name, i);
     Launch l = {kernel, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, {}};
     r = check_launch(l, function);
     if (r)
         return r;
-    if (kernel->args_size) {
-        auto from = static_cast<const unsigned char *>(params[0]);
-        l.args.assign(from, from + kernel->args_size);
+    for (size_t i = 0; i < kernel->params.size(); i++) {
+        auto from = static_cast<const unsigned char *>(params[i]);
+        l.args.insert(l.args.end(), from, from + kernel->params[i]);
     }
     return submit(stream, [l, function](std::string *report) {
         if (!valid(function, FUNCTION)) {

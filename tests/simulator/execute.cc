@@ -5,6 +5,7 @@
  * first changes from block to block, so that what depends on an order shows. */
 #include "execute.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdarg>
 #include <cstdio>
@@ -29,10 +30,13 @@ static std::vector<Kernel> &kernels()
     return all;
 }
 
-Registration::Registration(const char *name, void (*entry)(const void *), size_t args_size,
-                           unsigned max_threads)
+Registration::Registration(const char *name, void (*entry)(const void *),
+                           std::vector<size_t> params, unsigned max_threads, int arch)
 {
-    kernels().push_back({name, entry, args_size, max_threads});
+    size_t size = 0;
+    for (size_t param : params)
+        size += param;
+    kernels().push_back({name, entry, size, params, max_threads, arch});
 }
 
 const Kernel *find_kernel(const char *name)
@@ -53,6 +57,12 @@ struct Worker {
     Thread *running = nullptr;
     Allocation recent[4] = {}; /* where the last accesses to device memory went */
     unsigned oldest = 0;
+    bool units_work = false; /* in place of a thread */
+    uint64_t random = 0;
+};
+
+/* What a unit does wrong, which no thread waits for. */
+struct UnitFault {
 };
 
 static thread_local Worker *worker;
@@ -62,7 +72,7 @@ Thread &self()
     return *worker->running;
 }
 
-static void leave(State state)
+void leave(State state)
 {
     Thread &thread = self();
     thread.state = state;
@@ -82,6 +92,8 @@ void fault(const char *format, ...)
                   "%s, block (%u, %u, %u), thread %u: ", block.launch->kernel->name, block.id[0],
                   block.id[1], block.id[2], thread.id);
     block.fault = std::string(where) + text;
+    if (worker->units_work)
+        throw UnitFault();
     leave(State::done);
     abort(); /* never resumed */
 }
@@ -89,8 +101,10 @@ void fault(const char *format, ...)
 static void fibre_main()
 {
     Thread &thread = self();
-    thread.block->launch->kernel->entry(thread.block->launch->args.data());
-    thread.block->done++;
+    Block &block = *thread.block;
+    block.launch->kernel->entry(block.launch->args.data());
+    if (++block.done == block.threads.size())
+        end_sm90(block);
     leave(State::done);
     abort();
 }
@@ -105,7 +119,7 @@ void block_barrier()
         return;
     }
     block.at_barrier = 0;
-    block.shared.meet_all();
+    block.shared.order.meet_all();
     for (Thread &thread : block.threads)
         thread.state = State::ready;
 }
@@ -134,8 +148,9 @@ void warp_together(const Collective &collective, void *slot)
 
 void warp_barrier()
 {
-    static const Collective meet = {
-        "warp_barrier", [](Warp &warp, void *const *) { warp.block->shared.meet_warp(warp.id); }};
+    static const Collective meet = {"warp_barrier", [](Warp &warp, void *const *) {
+                                        warp.block->shared.order.meet_warp(warp.id);
+                                    }};
     warp_together(meet, nullptr);
 }
 
@@ -170,7 +185,7 @@ static void set_up(Block &block, const Launch &launch, uint64_t number)
     block.id[2] = static_cast<uint32_t>(number / launch.grid[0] / launch.grid[1]);
     block.at_barrier = block.done = 0;
     block.fault.clear();
-    block.shared.reset(warps, launch.shared);
+    block.shared.reset(count, launch.shared);
     block.threads.resize(count);
     block.warps.assign(warps, Warp{});
     for (uint32_t i = 0; i < count; i++) {
@@ -186,39 +201,66 @@ static void set_up(Block &block, const Launch &launch, uint64_t number)
         thread.state = State::ready;
         thread.stack_pointer = worker->stacks.start(i, fibre_main);
         thread.copies.groups.clear();
+        thread.stores = {};
+    }
+    start_sm90(block);
+    worker->random = number * 2 + 1;
+}
+
+static std::string describe(const Thread &thread)
+{
+    switch (thread.state) {
+    case State::done:
+        return "has ended";
+    case State::at_barrier:
+        return "waits in block_barrier";
+    case State::at_warp:
+        return std::string("waits in ") + thread.warp->collective->name;
+    case State::at_group:
+    case State::at_phase:
+    case State::at_named:
+        return describe_sm90(thread);
+    default:
+        return "can go on";
     }
 }
 
-static const char *state_name(const Thread &thread)
-{
-    if (thread.state == State::done)
-        return "has ended";
-    return thread.state == State::at_barrier ? "waits in block_barrier"
-                                             : thread.warp->collective->name;
-}
-
-/* Nobody can go on. Say who waits where. */
+/* Nobody can go on. Say who waits where: one thread for each place, a few places. */
 static void report_divergence(Block &block)
 {
-    const Thread *waits = nullptr, *other = nullptr;
+    std::vector<std::string> places;
+    std::string text;
     for (const Thread &thread : block.threads) {
-        if (thread.state != State::done && !waits)
-            waits = &thread;
-        else if (waits && std::strcmp(state_name(thread), state_name(*waits)) != 0)
-            other = &thread;
+        std::string place = describe(thread);
+        if (std::find(places.begin(), places.end(), place) != places.end() || places.size() == 6)
+            continue;
+        places.push_back(place);
+        text += (text.empty() ? "thread " : ", thread ") + std::to_string(thread.id) + " " + place;
     }
-    for (const Thread &thread : block.threads)
-        if (!other && (thread.state == State::done) != (waits->state == State::done))
-            other = &thread;
-    char text[512];
-    std::snprintf(text, sizeof text,
-                  "%s, block (%u, %u, %u): not all threads come to where others wait: thread %u "
-                  "%s%s, thread %u %s%s",
-                  block.launch->kernel->name, block.id[0], block.id[1], block.id[2], waits->id,
-                  waits->state == State::at_warp ? "waits in " : "", state_name(*waits),
-                  other ? other->id : 0, other && other->state == State::at_warp ? "waits in " : "",
-                  other ? state_name(*other) : "is elsewhere");
-    block.fault = text;
+    char where[160];
+    std::snprintf(where, sizeof where,
+                  "%s, block (%u, %u, %u): not all threads come to where "
+                  "others wait: ",
+                  block.launch->kernel->name, block.id[0], block.id[1], block.id[2]);
+    block.fault = where + text;
+}
+
+/* A copy of a tile arrives, now that nobody can go on or by chance. False: none is under way. */
+static bool arrive_late(Block &block, bool by_chance)
+{
+    worker->random = worker->random * 6364136223846793005u + 1442695040888963407u;
+    uint64_t random = worker->random >> 33;
+    if (block.sm90.loads.empty() || (by_chance && random % 4))
+        return false;
+    size_t which = random / 4 % block.sm90.loads.size();
+    worker->units_work = true;
+    worker->running = &block.threads[block.sm90.loads[which].thread];
+    try {
+        load_arrives(block, which);
+    } catch (const UnitFault &) {
+    }
+    worker->units_work = false;
+    return true;
 }
 
 /* One turn of each thread that can go on. False: none could. */
@@ -244,9 +286,13 @@ static void run_block(const Launch &launch, uint64_t number)
 {
     Block &block = worker->block;
     set_up(block, launch, number);
-    while (block.fault.empty() && block.done < block.threads.size())
-        if (!sweep(block, number))
+    while (block.fault.empty() && block.done < block.threads.size()) {
+        bool any = sweep(block, number);
+        if (!block.fault.empty() || block.done == block.threads.size())
+            break;
+        if (!arrive_late(block, any) && !any)
             report_divergence(block);
+    }
 }
 
 /* ---- Launch ---- */

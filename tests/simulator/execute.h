@@ -7,6 +7,7 @@
 
 #include "shared.h"
 #include "simulator.h"
+#include "sm90.h"
 
 namespace simulator
 {
@@ -21,7 +22,7 @@ struct Collective {
     void (*perform)(Warp &warp, void *const slots[WARP_SIZE]);
 };
 
-enum class State { ready, at_warp, at_barrier, done };
+enum class State { ready, at_warp, at_group, at_barrier, at_phase, at_named, done };
 
 /* One CUDA thread, a fibre on the OS thread that runs its block. */
 struct Thread {
@@ -31,6 +32,9 @@ struct Thread {
     State state;
     void *stack_pointer;
     AsyncCopies copies;
+    TensorStores stores;
+    MemoryBarrier *phase_of; /* at_phase: which barrier it waits for */
+    uint32_t waits_for;      /* at_phase: the parity; at_named: the id */
 };
 
 struct Warp {
@@ -49,6 +53,7 @@ struct Block {
     SharedMemory shared;
     uint32_t at_barrier, done; /* threads */
     std::string fault;         /* empty: none */
+    Sm90 sm90;
 };
 
 /* The thread that runs. */
@@ -61,6 +66,8 @@ void block_barrier();
 /* Lanes meet, and what they wrote before is visible to the others after. */
 void warp_barrier();
 void warp_together(const Collective &collective, void *slot);
+/* The running thread goes on when somebody says that it is ready. */
+void leave(State state);
 
 /* A range of device memory that the kernel is about to use. Faults where it is not one. */
 void check_global(uint64_t address, size_t size, size_t alignment);
@@ -80,8 +87,10 @@ uint16_t f32_to_f16(float x);
 uint16_t f32_to_bf16(float x);
 
 struct Registration {
-    Registration(const char *name, void (*entry)(const void *), size_t args_size,
-                 unsigned max_threads);
+    /* params: bytes of each parameter; entry gets them one after the other. arch: 0, or what alone
+     * runs it, as 90. */
+    Registration(const char *name, void (*entry)(const void *), std::vector<size_t> params,
+                 unsigned max_threads, int arch);
 };
 
 } // namespace simulator

@@ -15,14 +15,17 @@
 #define UNROLL
 #define UNROLL_BY_4
 
+// 0: kernels run on all devices; ptx_sm90.cuh changes it.
+#define SIMULATOR_ARCH 0
+
 #define KERNEL(name, threads, blocks)                                                              \
     static void name##_thread(const draft_args &a);                                                \
     static void name##_entry(const void *args)                                                     \
     {                                                                                              \
         name##_thread(*static_cast<const draft_args *>(args));                                     \
     }                                                                                              \
-    static const simulator::Registration name##_registration(#name, name##_entry,                  \
-                                                             sizeof(draft_args), threads);         \
+    static const simulator::Registration name##_registration(                                      \
+        #name, name##_entry, {sizeof(draft_args)}, threads, SIMULATOR_ARCH);                       \
     static void name##_thread(const draft_args &a)
 
 #define SHARED_ARRAY(type, name, count)                                                            \
@@ -165,7 +168,7 @@ template <class T> Global<T> global(addr address)
 
 template <class T> Shared<T> dynamic_shared()
 {
-    u32 first = simulator::SharedMemory::DYNAMIC;
+    u32 first = simulator::self().block->shared.dynamic_base();
     u32 size = static_cast<u32>(simulator::self().block->shared.dynamic_size());
     return {first, first, first + size};
 }

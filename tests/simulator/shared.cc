@@ -11,6 +11,8 @@ namespace simulator
 
 /* Flags of a mark. */
 static constexpr uint32_t LANE = 0x1f, MANY = 0x20, ATOMIC = 0x40, TIME_SHIFT = 8;
+static constexpr uint32_t NOBODY = UINT32_MAX, ANY_LANE = UINT32_MAX;
+static constexpr uint16_t IS_BARRIER = UINT16_MAX;
 
 /* As if nobody had been there. Positions in bytes_. */
 void SharedMemory::clear(size_t from, size_t size)
@@ -18,29 +20,39 @@ void SharedMemory::clear(size_t from, size_t size)
     size_t first = from / 4, last = (from + size + 3) / 4;
     std::fill(bytes_.begin() + first * 4, bytes_.begin() + last * 4, 0x7f);
     std::fill(touches_.begin() + first * warps_, touches_.begin() + last * warps_, Touch{0, 0});
-    std::fill(under_way_.begin() + first, under_way_.begin() + last, 0);
-    std::fill(written_.begin() + first, written_.begin() + last, 0);
+    std::fill(words_.begin() + first, words_.begin() + last, Word{});
 }
 
-void SharedMemory::reset(uint32_t warps, size_t dynamic_size)
+/* Dynamic memory lies behind the static one, 128 bytes aligned and no more. */
+static size_t room_for_arrays(size_t dynamic_size)
 {
-    size_t words = (STATIC_SIZE + dynamic_size + 3) / 4;
-    if (warps == warps_ && dynamic_size == dynamic_) {
+    constexpr size_t MOST = 48 * 1024, UNALIGNED = 128;
+    size_t all = model().shared_per_block_optin;
+    size_t left = all > dynamic_size ? all - dynamic_size : 0;
+    return std::min(MOST, left / 1024 * 1024) + UNALIGNED;
+}
+
+void SharedMemory::reset(uint32_t threads, size_t dynamic_size)
+{
+    size_t room = room_for_arrays(dynamic_size), words = (room + dynamic_size + 3) / 4;
+    if (threads == threads_ && dynamic_size == dynamic_) {
         clear(0, static_used_);
-        clear(STATIC_SIZE, dynamic_);
+        clear(static_size_, dynamic_);
     } else {
+        warps_ = (threads + WARP_SIZE - 1) / WARP_SIZE;
         bytes_.assign(words * 4, 0x7f);
-        touches_.assign(words * warps, Touch{0, 0});
-        under_way_.assign(words, 0);
-        written_.assign(words, 0);
+        touches_.assign(words * warps_, Touch{0, 0});
+        words_.assign(words, Word{});
     }
-    warps_ = warps;
+    threads_ = threads;
     dynamic_ = dynamic_size;
+    static_size_ = room;
     static_used_ = 0;
     declared_.clear();
-    clocks_.assign(static_cast<size_t>(warps) * warps, 0);
-    for (uint32_t w = 0; w < warps; w++)
-        clocks_[w * warps + w] = 1;
+    fences_.resize(threads);
+    for (std::vector<uint32_t> &fences : fences_)
+        fences.clear();
+    order.reset(threads);
 }
 
 uint32_t SharedMemory::declare(const void *key, size_t size)
@@ -48,24 +60,14 @@ uint32_t SharedMemory::declare(const void *key, size_t size)
     for (const Declared &d : declared_)
         if (d.key == key)
             return d.address;
-    if (static_used_ + size > STATIC_SIZE)
-        fault("arrays in shared memory take more than %u bytes", STATIC_SIZE);
+    if (static_used_ + size > static_size_)
+        fault("arrays in shared memory take more than %zu bytes", static_size_);
     declared_.push_back({key, BASE + static_cast<uint32_t>(static_used_), size});
     static_used_ += (size + 15) / 16 * 16;
     return declared_.back().address;
 }
 
 /* ---- Order ---- */
-
-/* Has the running thread's warp met the warp that made the mark since then? */
-bool SharedMemory::known(uint32_t mark, uint32_t by_warp, bool whole_warp) const
-{
-    uint32_t me = self().warp->id, time = mark >> TIME_SHIFT;
-    uint32_t seen = clocks_[me * warps_ + by_warp];
-    if (by_warp != me)
-        return time <= seen;
-    return time < seen || (!whole_warp && !(mark & MANY) && (mark & LANE) == self().lane);
-}
 
 static bool is_read(SharedMemory::Access kind)
 {
@@ -77,6 +79,30 @@ static const char *kind_name(SharedMemory::Access kind)
     return is_read(kind) ? "reads" : "writes";
 }
 
+SharedMemory::Who SharedMemory::running(Access kind)
+{
+    const Thread &thread = self();
+    const Order &order = thread.block->shared.order;
+    const Knowledge &warp = order.of_warp(thread.warp->id);
+    if (kind == Access::warp_read)
+        return {&warp, nullptr, thread.warp->id, ANY_LANE};
+    return {&warp, order.of_thread(thread.id), thread.warp->id, thread.lane};
+}
+
+/* Has word come to `who` from the warp that made the mark since then? */
+bool SharedMemory::known(const Who &who, uint32_t mark, uint32_t by_warp)
+{
+    uint32_t time = mark >> TIME_SHIFT, lane = mark & LANE;
+    if (time <= who.warp->times[by_warp] || (who.own && time <= who.own->times[by_warp]))
+        return true;
+    if (mark & MANY)
+        return false;
+    if (by_warp == who.warp_id && lane == who.lane)
+        return true;
+    return who.warp->knows_lane(by_warp, lane, time) ||
+           (who.own && who.own->knows_lane(by_warp, lane, time));
+}
+
 void SharedMemory::race(uint32_t word, Access kind, uint32_t mark, uint32_t warp,
                         bool was_write) const
 {
@@ -85,35 +111,93 @@ void SharedMemory::race(uint32_t word, Access kind, uint32_t mark, uint32_t warp
           mark & MANY ? " and others" : "", was_write ? "wrote" : "read");
 }
 
-void SharedMemory::check_word(uint32_t word, Access kind) const
+/* Does anything under way forbid the access? */
+void SharedMemory::check_free(uint32_t word, Access kind) const
 {
-    const Touch *touch = &touches_[static_cast<size_t>(word) * warps_];
-    for (uint32_t w = 0; w < warps_; w++) {
-        uint32_t write = touch[w].write, read = touch[w].read;
-        bool both_atomic = kind == Access::atomic && (write & ATOMIC),
-             all = kind == Access::warp_read;
-        if (write && !both_atomic && !known(write, w, all))
-            race(word, kind, write, w, true);
-        if (!is_read(kind) && read && !known(read, w, false))
-            race(word, kind, read, w, false);
+    const Word &w = words_[word];
+    if (w.under_way == IS_BARRIER)
+        fault("shared memory: %s byte %u, where a barrier lies", kind_name(kind), word * 4 + BASE);
+    if (w.under_way)
+        fault("shared memory: %s byte %u, to which a copy of thread %u is under way",
+              kind_name(kind), word * 4 + BASE, w.under_way - 1u);
+    if (!is_read(kind) && w.units)
+        fault("shared memory: writes byte %u, which a product or a store that nobody has waited "
+              "for may still read",
+              word * 4 + BASE);
+    if (is_read(kind) && !w.written)
+        fault("shared memory: reads byte %u, which nobody has written", word * 4 + BASE);
+}
+
+void SharedMemory::check_word(uint32_t word, Access kind, const Who &who) const
+{
+    const Word &w = words_[word];
+    if (w.arrived) {
+        uint32_t party = MAX_WARPS + (w.arrived & 0xff), phase = w.arrived >> 8;
+        if (phase > who.warp->times[party] && !(who.own && phase <= who.own->times[party]))
+            fault("race on shared memory: %s byte %u, which a copy of a tile wrote, without "
+                  "waiting for its barrier",
+                  kind_name(kind), word * 4 + BASE);
     }
+    const Touch *touch = &touches_[static_cast<size_t>(word) * warps_];
+    for (uint32_t left = w.writers; left; left &= left - 1) {
+        uint32_t by = static_cast<uint32_t>(__builtin_ctz(left)), mark = touch[by].write;
+        if (!(kind == Access::atomic && (mark & ATOMIC)) && !known(who, mark, by))
+            race(word, kind, mark, by, true);
+    }
+    for (uint32_t left = is_read(kind) ? 0 : w.readers; left; left &= left - 1) {
+        uint32_t by = static_cast<uint32_t>(__builtin_ctz(left)), mark = touch[by].read;
+        if (!known(who, mark, by))
+            race(word, kind, mark, by, false);
+    }
+}
+
+/* A unit reads or overwrites what threads wrote. */
+void SharedMemory::check_fence(uint32_t word, const Who &who) const
+{
+    const Word &w = words_[word];
+    if (!w.writer)
+        return;
+    uint32_t thread = w.writer - 1u;
+    const std::vector<uint32_t> &fences = fences_[thread];
+    if (w.fences < fences.size() && known(who, fences[w.fences], thread / WARP_SIZE))
+        return;
+    fault("shared memory: byte %u was written by threads and not fenced: thread %u did not call "
+          "fence_async between writing it and the barrier",
+          word * 4 + BASE, thread);
 }
 
 void SharedMemory::mark_word(uint32_t word, Access kind)
 {
     const Thread &thread = self();
-    uint32_t warp = thread.warp->id, time = clocks_[warp * warps_ + warp];
+    uint32_t warp = thread.warp->id, time = order.time_of(thread.id);
+    Word &w = words_[word];
     Touch &touch = touches_[static_cast<size_t>(word) * warps_ + warp];
-    uint32_t &mark = is_read(kind) ? touch.read : touch.write;
-    uint32_t next = time << TIME_SHIFT | thread.lane;
+    uint32_t &mark = is_read(kind) ? touch.read : touch.write, flags = thread.lane;
     if (kind == Access::atomic)
-        next |= ATOMIC;
-    if (kind == Access::warp_read ||
-        (mark >> TIME_SHIFT == time && ((mark & MANY) || (mark & LANE) != thread.lane)))
-        next |= MANY;
-    mark = next;
-    if (!is_read(kind))
-        written_[word] = 1;
+        flags |= ATOMIC;
+    if (mark >> TIME_SHIFT > order.of_warp(warp).times[warp] &&
+        ((mark & MANY) || (mark & LANE) != thread.lane)) {
+        flags |= MANY;
+        time = std::max(time, mark >> TIME_SHIFT);
+    }
+    if (kind == Access::warp_read) {
+        flags |= MANY;
+        time = order.time_of_warp(warp);
+    }
+    mark = time << TIME_SHIFT | flags;
+    (is_read(kind) ? w.readers : w.writers) |= 1u << warp;
+    if (is_read(kind))
+        return;
+    w.written = 1;
+    w.writer = static_cast<uint16_t>(thread.id + 1);
+    w.fences = static_cast<uint32_t>(fences_[thread.id].size());
+}
+
+void SharedMemory::mark_read_by_warp(uint32_t word, uint32_t warp)
+{
+    words_[word].readers |= 1u << warp;
+    touches_[static_cast<size_t>(word) * warps_ + warp].read =
+        order.time_of_warp(warp) << TIME_SHIFT | MANY;
 }
 
 /* ---- Accesses ---- */
@@ -124,24 +208,21 @@ uint32_t SharedMemory::index_of(uint32_t address, size_t size, size_t alignment)
     if (address % alignment)
         fault("shared memory: address %u is no multiple of %zu", address, alignment);
     bool is_static = address >= BASE && address + size <= BASE + static_used_;
-    bool is_dynamic = address >= DYNAMIC && address + size <= DYNAMIC + dynamic_;
+    bool is_dynamic = address >= dynamic_base() && address + size <= dynamic_base() + dynamic_;
     if (!is_static && !is_dynamic)
         fault("shared memory: bytes %u to %zu lie outside (%zu bytes declared from %u on, %zu of "
               "the launch from %u on)",
-              address, address + size - 1, static_used_, BASE, dynamic_, DYNAMIC);
+              address, address + size - 1, static_used_, BASE, dynamic_, dynamic_base());
     return address - BASE;
 }
 
 unsigned char *SharedMemory::access(uint32_t address, size_t size, size_t alignment, Access kind)
 {
     uint32_t index = index_of(address, size, alignment);
+    Who who = running(kind);
     for (uint32_t word = index / 4; word < (index + size + 3) / 4; word++) {
-        if (under_way_[word])
-            fault("shared memory: %s byte %u, to which a copy of thread %u is under way",
-                  kind_name(kind), word * 4 + BASE, under_way_[word] - 1u);
-        if (is_read(kind) && !written_[word])
-            fault("shared memory: reads byte %u, which nobody has written", word * 4 + BASE);
-        check_word(word, kind);
+        check_free(word, kind);
+        check_word(word, kind, who);
         mark_word(word, kind);
     }
     return &bytes_[index];
@@ -150,11 +231,11 @@ unsigned char *SharedMemory::access(uint32_t address, size_t size, size_t alignm
 void SharedMemory::copy_begins(uint32_t address)
 {
     uint32_t index = index_of(address, 16, 16);
+    Who who = running(Access::write);
     for (uint32_t word = index / 4; word < index / 4 + 4; word++) {
-        if (under_way_[word])
-            fault("shared memory: two copies to byte %u are under way", word * 4 + BASE);
-        check_word(word, Access::write);
-        under_way_[word] = static_cast<uint16_t>(self().id + 1);
+        check_free(word, Access::write);
+        check_word(word, Access::write, who);
+        words_[word].under_way = static_cast<uint16_t>(self().id + 1);
     }
 }
 
@@ -162,7 +243,7 @@ void SharedMemory::copy_ends(uint32_t address, const void *from)
 {
     uint32_t index = index_of(address, 16, 16);
     for (uint32_t word = index / 4; word < index / 4 + 4; word++) {
-        under_way_[word] = 0;
+        words_[word].under_way = 0;
         mark_word(word, Access::write);
     }
     if (from)
@@ -171,22 +252,83 @@ void SharedMemory::copy_ends(uint32_t address, const void *from)
         std::memset(&bytes_[index], 0, 16);
 }
 
-/* ---- Meetings ---- */
+/* ---- Units ---- */
 
-void SharedMemory::meet_all()
+void SharedMemory::fence_units()
 {
-    std::vector<uint32_t> most(warps_, 0);
-    for (uint32_t w = 0; w < warps_; w++)
-        most[w] = clocks_[w * warps_ + w];
-    for (uint32_t w = 0; w < warps_; w++) {
-        std::copy(most.begin(), most.end(), &clocks_[w * warps_]);
-        clocks_[w * warps_ + w]++;
+    const Thread &thread = self();
+    fences_[thread.id].push_back(order.time_of(thread.id) << TIME_SHIFT | thread.lane);
+}
+
+void SharedMemory::make_barrier(uint32_t address)
+{
+    uint32_t index = index_of(address, 8, 8);
+    access(address, 8, 8, Access::write);
+    words_[index / 4].under_way = words_[index / 4 + 1].under_way = IS_BARRIER;
+}
+
+void SharedMemory::use_barrier(uint32_t address)
+{
+    uint32_t index = index_of(address, 8, 8);
+    Who who = running(Access::read);
+    check_word(index / 4, Access::read, who);
+}
+
+void SharedMemory::unit_write_begins(uint32_t address, size_t size)
+{
+    uint32_t index = index_of(address, size, 16);
+    Who who = running(Access::write);
+    for (uint32_t word = index / 4; word < (index + size) / 4; word++) {
+        check_free(word, Access::write);
+        check_word(word, Access::write, who);
+        check_fence(word, who);
+        words_[word].under_way = static_cast<uint16_t>(self().id + 1);
     }
 }
 
-void SharedMemory::meet_warp(uint32_t warp)
+unsigned char *SharedMemory::unit_write_ends(uint32_t address, size_t size, uint32_t barrier,
+                                             uint32_t phase)
 {
-    clocks_[warp * warps_ + warp]++;
+    uint32_t first = (address - BASE) / 4, last = first + static_cast<uint32_t>(size / 4);
+    std::fill(touches_.begin() + first * static_cast<size_t>(warps_),
+              touches_.begin() + last * static_cast<size_t>(warps_), Touch{0, 0});
+    Word word = {};
+    word.written = 1;
+    word.arrived = barrier | phase << 8;
+    std::fill(words_.begin() + first, words_.begin() + last, word);
+    return &bytes_[address - BASE];
+}
+
+void SharedMemory::unit_read_begins(uint32_t address, size_t size, const Knowledge *common)
+{
+    uint32_t index = index_of(address, size, 16);
+    Who who = common ? Who{common, nullptr, NOBODY, ANY_LANE} : running(Access::read);
+    for (uint32_t word = index / 4; word < (index + size) / 4; word++) {
+        check_free(word, Access::read);
+        check_word(word, Access::read, who);
+        check_fence(word, who);
+        words_[word].units++;
+    }
+}
+
+void SharedMemory::unit_read_ends(uint32_t address, size_t size)
+{
+    uint32_t index = address - BASE;
+    for (uint32_t word = index / 4; word < (index + size) / 4; word++) {
+        words_[word].units--;
+        mark_word(word, Access::read);
+    }
+}
+
+void SharedMemory::unit_read_ends(uint32_t address, size_t size, uint32_t first_warp,
+                                  uint32_t warps)
+{
+    uint32_t index = address - BASE;
+    for (uint32_t word = index / 4; word < (index + size) / 4; word++) {
+        words_[word].units--;
+        for (uint32_t warp = first_warp; warp < first_warp + warps; warp++)
+            mark_read_by_warp(word, warp);
+    }
 }
 
 } // namespace simulator

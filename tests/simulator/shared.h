@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * The shared memory of a block, and who touched which word when. Accesses of two threads to one
- * word, one of them a write, must be ordered by a barrier. Order is kept by vector clocks of the
- * warps: each warp counts the barriers it took part in, and knows how far each other warp had come
- * when they last met.
+ * word, one of them a write, must be ordered (order.h).
  *
- *   addresses   BASE ... BASE + STATIC_SIZE   arrays that kernels declare
- *               DYNAMIC ...                   what the launch asked for                      */
+ * Units that work on their own (copies of tiles, products of warp groups) reach it too. They see
+ * what threads wrote only after a fence of those threads, and what they read or write is theirs
+ * until someone has waited for them.
+ *
+ *   addresses   BASE ...            arrays that kernels declare
+ *               dynamic_base() ...  what the launch asked for                               */
 #ifndef DRAFT_TESTS_SIMULATOR_SHARED_H
 #define DRAFT_TESTS_SIMULATOR_SHARED_H
 
@@ -14,11 +16,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "order.h"
+
 namespace simulator
 {
-
-constexpr uint32_t WARP_SIZE = 32;
-constexpr uint32_t MAX_WARPS = 32; /* of a block */
 
 /* One cp.async under way. */
 struct AsyncCopy {
@@ -33,10 +34,10 @@ struct AsyncCopies {
 class SharedMemory
 {
   public:
-    static constexpr uint32_t BASE = 1024, STATIC_SIZE = 48 * 1024, DYNAMIC = BASE + STATIC_SIZE;
+    static constexpr uint32_t BASE = 1024;
 
     /* For a new block. Nothing is written yet. */
-    void reset(uint32_t warps, size_t dynamic_size);
+    void reset(uint32_t threads, size_t dynamic_size);
 
     /* The array that the declaration `key` stands for; the first thread that comes here makes it. */
     uint32_t declare(const void *key, size_t size);
@@ -50,13 +51,35 @@ class SharedMemory
     void copy_begins(uint32_t address);
     void copy_ends(uint32_t address, const void *from);
 
-    /* All warps meet; the lanes of one do. */
-    void meet_all();
-    void meet_warp(uint32_t warp);
+    /* What the running thread wrote is for units to see. */
+    void fence_units();
+    /* A barrier lies at these 8 bytes from now on; the running thread makes it, or uses it. */
+    void make_barrier(uint32_t address);
+    void use_barrier(uint32_t address);
+
+    /* A unit that the running thread started will write. It has written: those know who know of
+     * this phase (from 1 on) of the barrier. */
+    void unit_write_begins(uint32_t address, size_t size);
+    unsigned char *unit_write_ends(uint32_t address, size_t size, uint32_t barrier, uint32_t phase);
+    /* A unit will read, started by the running thread, or by those who all know `common`. It has
+     * read, for the running thread or for warps. */
+    void unit_read_begins(uint32_t address, size_t size, const Knowledge *common);
+    const unsigned char *unit_bytes(uint32_t address) const
+    {
+        return &bytes_[address - BASE];
+    }
+    void unit_read_ends(uint32_t address, size_t size);
+    void unit_read_ends(uint32_t address, size_t size, uint32_t first_warp, uint32_t warps);
+
+    Order order;
 
     size_t dynamic_size() const
     {
         return dynamic_;
+    }
+    uint32_t dynamic_base() const
+    {
+        return BASE + static_cast<uint32_t>(static_size_);
     }
 
   private:
@@ -64,22 +87,39 @@ class SharedMemory
     struct Touch {
         uint32_t read, write;
     };
+    struct Word {
+        uint32_t readers, writers; /* warps that touched it                          */
+        uint16_t under_way;        /* 0, thread + 1 of a copy, or IS_BARRIER         */
+        uint16_t units;            /* that are reading                               */
+        uint16_t writer;           /* thread + 1 that wrote last; 0: a unit          */
+        uint16_t written;          /* 0: not yet                                     */
+        uint32_t fences;           /* of the writer before it wrote                  */
+        uint32_t arrived;          /* 0, or barrier + phase << 8 of the unit's write */
+    };
+    /* On whose behalf. */
+    struct Who {
+        const Knowledge *warp, *own; /* own may be nullptr */
+        uint32_t warp_id, lane;      /* NOBODY: of no single warp; ANY_LANE: all of it */
+    };
+    static Who running(Access kind);
     uint32_t index_of(uint32_t address, size_t size, size_t alignment) const;
-    bool known(uint32_t mark, uint32_t by_warp, bool whole_warp) const;
-    void check_word(uint32_t word, Access kind) const;
+    static bool known(const Who &who, uint32_t mark, uint32_t by_warp);
+    void check_free(uint32_t word, Access kind) const;
+    void check_word(uint32_t word, Access kind, const Who &who) const;
+    void check_fence(uint32_t word, const Who &who) const;
     void mark_word(uint32_t word, Access kind);
+    void mark_read_by_warp(uint32_t word, uint32_t warp);
     [[noreturn]] void race(uint32_t word, Access kind, uint32_t mark, uint32_t warp,
                            bool was_write) const;
 
     void clear(size_t from, size_t size);
 
-    uint32_t warps_ = 0;
-    size_t dynamic_ = 0, static_used_ = 0;
-    std::vector<unsigned char> bytes_;   /* from BASE on                        */
-    std::vector<Touch> touches_;         /* [word][warp]                        */
-    std::vector<uint16_t> under_way_;    /* [word]: 0, or thread + 1 of a copy  */
-    std::vector<unsigned char> written_; /* [word]                              */
-    std::vector<uint32_t> clocks_;       /* [warp][warp]: what a warp knows     */
+    uint32_t threads_ = 0, warps_ = 0;
+    size_t dynamic_ = 0, static_used_ = 0, static_size_ = 0;
+    std::vector<unsigned char> bytes_; /* from BASE on                        */
+    std::vector<Touch> touches_;       /* [word][warp]                        */
+    std::vector<Word> words_;
+    std::vector<std::vector<uint32_t>> fences_; /* [thread]: marks */
     struct Declared {
         const void *key;
         uint32_t address;

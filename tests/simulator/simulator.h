@@ -8,8 +8,12 @@
  *   memory.cc     device memory: what is allocated, and whether an access lies inside
  *   execute.cc    runs a kernel: the blocks on a few OS threads, CUDA threads as fibres
  *   shared.cc     the shared memory of a block: bounds, races, copies under way
+ *   order.cc      who knows of whose accesses
  *   warp.cc       what the lanes of a warp do together: shuffles, ldmatrix, mma
- *   ptx.cuh       the vocabulary of the kernels, on top of these                              */
+ *   barriers.cc   sm_90: barriers in memory, named barriers, registers of a warp group
+ *   tensor_map.cc sm_90: copies of tiles
+ *   products.cc   sm_90: products of warp groups
+ *   ptx.cuh       the vocabulary of the kernels, on top of these; ptx_sm90.cuh for sm_90       */
 #ifndef DRAFT_TESTS_SIMULATOR_H
 #define DRAFT_TESTS_SIMULATOR_H
 
@@ -38,9 +42,11 @@ int device_count();
 
 struct Kernel {
     const char *name;
-    void (*entry)(const void *args); /* runs one CUDA thread                    */
-    size_t args_size;
-    unsigned max_threads; /* __launch_bounds__                       */
+    void (*entry)(const void *args); /* runs one CUDA thread */
+    size_t args_size;                /* of all parameters                       */
+    std::vector<size_t> params;      /* bytes of each                           */
+    unsigned max_threads;            /* __launch_bounds__                       */
+    int arch;                        /* 0: any; 90: only sm_90                  */
 };
 const Kernel *find_kernel(const char *name); /* nullptr: none */
 
