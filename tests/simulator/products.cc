@@ -4,6 +4,7 @@
  * PTX ISA, "Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions",
  * https://docs.nvidia.com/cuda/parallel-thread-execution/ */
 #include <cstring>
+#include <memory>
 
 #include "execute.h"
 
@@ -58,9 +59,15 @@ static std::vector<uint32_t> column_units(uint64_t bits, uint32_t columns)
 /* ---- Arithmetic ---- */
 
 /* Of the OS thread: too large for the stack of a fibre. */
-static thread_local struct {
+struct Operands {
     float a[ROWS][DEPTH], b[DEPTH][MOST_COLUMNS], c[ROWS][MOST_COLUMNS];
-} operands;
+};
+
+static Operands &own_operands()
+{
+    static thread_local const std::unique_ptr<Operands> own(new Operands);
+    return *own;
+}
 
 static void read_unit(Block &block, uint32_t address, bool bf16, float x[UNIT_ELEMENTS])
 {
@@ -70,40 +77,38 @@ static void read_unit(Block &block, uint32_t address, bool bf16, float x[UNIT_EL
         x[i] = bf16 ? bf16_to_f32(raw[i]) : f16_to_f32(raw[i]);
 }
 
-static void read_operands(Block &block, const Product &p)
+static void read_operands(Block &block, const Product &p, Operands &to)
 {
     for (uint32_t i = 0; i < p.a_units.size(); i++)
-        read_unit(block, p.a_units[i], p.bf16, &operands.a[i / 2][i % 2 * UNIT_ELEMENTS]);
+        read_unit(block, p.a_units[i], p.bf16, &to.a[i / 2][i % 2 * UNIT_ELEMENTS]);
     for (uint32_t t = 0; t < GROUP_SIZE && p.a_units.empty(); t++)
         for (uint32_t i = 0; i < 4; i++)
             for (uint32_t e = 0; e < 2; e++) {
                 uint16_t x = static_cast<uint16_t>(p.a[t][i] >> 16 * e);
                 uint32_t row = t / WARP_SIZE * 16 + t % WARP_SIZE / 4 + i % 2 * 8;
-                operands.a[row][t % 4 * 2 + i / 2 * 8 + e] =
-                    p.bf16 ? bf16_to_f32(x) : f16_to_f32(x);
+                to.a[row][t % 4 * 2 + i / 2 * 8 + e] = p.bf16 ? bf16_to_f32(x) : f16_to_f32(x);
             }
     uint32_t across = p.n / UNIT_ELEMENTS;
     for (uint32_t i = 0; i < p.b_units.size(); i++) {
         if (p.b_columns) {
-            read_unit(block, p.b_units[i], p.bf16,
-                      &operands.b[i / across][i % across * UNIT_ELEMENTS]);
+            read_unit(block, p.b_units[i], p.bf16, &to.b[i / across][i % across * UNIT_ELEMENTS]);
             continue;
         }
         float x[UNIT_ELEMENTS];
         read_unit(block, p.b_units[i], p.bf16, x);
         for (uint32_t k = 0; k < UNIT_ELEMENTS; k++)
-            operands.b[i % 2 * UNIT_ELEMENTS + k][i / 2] = x[k];
+            to.b[i % 2 * UNIT_ELEMENTS + k][i / 2] = x[k];
     }
 }
 
 /* Between the registers of the threads and the matrix. */
-template <bool store> static void move_result(const Product &p)
+template <bool store> static void move_result(const Product &p, Operands &with)
 {
     for (uint32_t t = 0; t < GROUP_SIZE; t++)
         for (uint32_t i = 0; i < p.n / 8; i++)
             for (uint32_t e = 0; e < 4; e++) {
                 uint32_t row = t / WARP_SIZE * 16 + t % WARP_SIZE / 4 + e / 2 * 8;
-                float &x = operands.c[row][i * 8 + t % 4 * 2 + e % 2], &c = p.c[t][i * 4 + e];
+                float &x = with.c[row][i * 8 + t % 4 * 2 + e % 2], &c = p.c[t][i * 4 + e];
                 if (store)
                     c = x;
                 else
@@ -111,30 +116,31 @@ template <bool store> static void move_result(const Product &p)
             }
 }
 
-template <uint32_t n> static void multiply_matrices()
+template <uint32_t n> static void multiply_matrices(Operands &o)
 {
     for (uint32_t i = 0; i < ROWS; i++)
         for (uint32_t k = 0; k < DEPTH; k++)
             for (uint32_t j = 0; j < n; j++)
-                operands.c[i][j] += operands.a[i][k] * operands.b[k][j];
+                o.c[i][j] += o.a[i][k] * o.b[k][j];
 }
 
 /* In order; what follows on one result keeps it in the matrix. */
 static void make_products(Block &block, const std::vector<Product> &products)
 {
+    Operands &operands = own_operands();
     for (size_t i = 0; i < products.size(); i++) {
         const Product &p = products[i];
         if (p.fresh)
             std::memset(operands.c, 0, sizeof operands.c);
         else if (i == 0 || products[i - 1].c[0] != p.c[0] || products[i - 1].n != p.n)
-            move_result<false>(p);
-        read_operands(block, p);
+            move_result<false>(p, operands);
+        read_operands(block, p, operands);
         if (p.n == 128)
-            multiply_matrices<128>();
+            multiply_matrices<128>(operands);
         else
-            multiply_matrices<64>();
+            multiply_matrices<64>(operands);
         if (i + 1 == products.size() || products[i + 1].c[0] != p.c[0] || products[i + 1].n != p.n)
-            move_result<true>(p);
+            move_result<true>(p, operands);
     }
 }
 
