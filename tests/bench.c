@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "rig.h"
+#include "suite.h"
 
 enum { LEAST_RUNS = 3, MOST_RUNS = 50 };
 

@@ -9,7 +9,7 @@
 
 #include <draft/cuda.h>
 
-#include "harness.h"
+#include "suite.h"
 
 #define CALLER_FUNCTIONS(X)                                                                        \
     X(cuInit)                                                                                      \

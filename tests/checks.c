@@ -43,6 +43,15 @@ static struct {
     double worst;
 } worst[] = {{"pool", 0}, {"score", 0}, {"attend", 0}, {"lse", 0}};
 
+static double latest;
+
+double checks_take_worst(void)
+{
+    double share = latest;
+    latest = 0;
+    return share;
+}
+
 double checks_worst(const char *stage)
 {
     for (size_t i = 0; i < sizeof worst / sizeof *worst; i++)
@@ -63,10 +72,11 @@ static bool close_to(const char *stage, double got, double want, double toleranc
 {
     if (got == want)
         return true;
-    double error = fabs(got - want);
+    double error = fabs(got - want), share = error / tolerance;
+    latest = fmax(latest, isnan(share) ? INFINITY : share);
     if (!(error <= tolerance))
         return false;
-    note_error(stage, error / tolerance);
+    note_error(stage, share);
     return true;
 }
 

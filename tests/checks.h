@@ -35,4 +35,7 @@ size_t check_attend(const struct rig *rig, const struct expected *expected, cons
  * half used is too wide. */
 double checks_worst(const char *stage);
 
+/* The largest since the last call, of all checks, those that failed among them. */
+double checks_take_worst(void);
+
 #endif

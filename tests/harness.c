@@ -1,11 +1,85 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness.h"
 
-#include <inttypes.h>
 #include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- Output and failures ---- */
+
+static struct {
+    void (*print)(void *user, const char *text);
+    void *user;
+} output;
+
+void test_print_to(void (*print)(void *user, const char *text), void *user)
+{
+    output.print = print;
+    output.user = user;
+}
+
+void test_print(const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (output.print)
+        output.print(output.user, text);
+    else
+        fputs(text, stdout);
+}
+
+static void (*end_failed)(const char *text);
+static _Thread_local jmp_buf *attempt;
+
+void test_fail_with(void (*end)(const char *text))
+{
+    end_failed = end;
+}
+
+void test_fail(const char *file, int line, const char *format, ...)
+{
+    char text[1024];
+    const char *name = strrchr(file, '/');
+    va_list arguments;
+    int length = snprintf(text, sizeof text, "%s:%d: ", name ? name + 1 : file, line);
+    va_start(arguments, format);
+    vsnprintf(text + length, sizeof text - (size_t)length, format, arguments);
+    va_end(arguments);
+    test_print("    %s\n", text);
+    if (attempt)
+        longjmp(*attempt, 1);
+    fflush(stdout);
+    if (end_failed)
+        end_failed(text);
+    abort();
+}
+
+bool test_attempt(void (*body)(void *user), void *user)
+{
+    jmp_buf here, *const outer = attempt;
+    attempt = &here;
+    if (setjmp(here) != 0) {
+        attempt = outer;
+        return false;
+    }
+    body(user);
+    attempt = outer;
+    return true;
+}
+
+void test_ok(draft_status status, const char *file, int line, const char *call)
+{
+    if (status)
+        test_fail(file, line, "%s: %s", call, draft_status_name(status));
+}
+
+/* ---- Random numbers ---- */
 
 uint64_t test_seed(void)
 {
@@ -199,16 +273,4 @@ const char *cell_name(const struct test_device *device, const char *stage, const
     snprintf(name, sizeof name, "%s %u %s[%s]", device->info.backend, device->info.index, stage,
              variant ? variant : "default");
     return name;
-}
-
-int suite_main(Suite *suite, bool may_fork)
-{
-    SRunner *runner = srunner_create(suite);
-    if (!may_fork)
-        srunner_set_fork_status(runner, CK_NOFORK);
-    printf("DRAFT_SEED=%" PRIu64 "\n", test_seed());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

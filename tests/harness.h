@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What all test programs share: seeded random numbers, element types, a log that remembers, the
- * devices under test, and a main function. */
+ * What the tests and `draft verify` share: seeded random numbers, element types, a log that
+ * remembers, the devices under test, and what happens where something fails. Knows nothing of Check:
+ * suite.h does. */
 #ifndef DRAFT_TESTS_HARNESS_H
 #define DRAFT_TESTS_HARNESS_H
 
-#include <check.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,6 +13,28 @@
 #include <draft/draft.h>
 
 enum { EXIT_SKIPPED = 77, MAX_DEVICES = 8 };
+
+/* ---- Output and failures ---- */
+
+/* Where what the tests say goes; at first to stdout. NULL: there again. */
+void test_print_to(void (*print)(void *user, const char *text), void *user);
+void test_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Print where, and end what runs: the innermost test_attempt of this thread; without one, what
+ * test_fail_with has named; without that, the program. */
+_Noreturn void test_fail(const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* end does not return. */
+void test_fail_with(void (*end)(const char *text));
+/* Call body; false where it failed. What it had allocated in its own variables is lost. */
+bool test_attempt(void (*body)(void *user), void *user);
+
+/* What must hold, or the case cannot go on. */
+#define REQUIRE(condition) ((condition) ? (void)0 : test_fail(__FILE__, __LINE__, "%s", #condition))
+
+/* Calls that must work. */
+#define OK(call) test_ok((call), __FILE__, __LINE__, #call)
+void test_ok(draft_status status, const char *file, int line, const char *call);
 
 /* ---- Random numbers: each user has its own stream, so cases do not depend on each other ---- */
 
@@ -74,14 +96,5 @@ draft_type devices_type(const struct test_device *devices, size_t count);
 
 /* "vulkan 0 attend[scalar]": where a result comes from. Static buffer. */
 const char *cell_name(const struct test_device *device, const char *stage, const char *variant);
-
-/* ---- Main ---- */
-
-/* Runs the suite and frees it; returns the exit status. Device suites do not fork: drivers do not
- * survive it. CK_RUN_CASE and the like work as Check documents them. */
-int suite_main(Suite *suite, bool may_fork);
-
-/* Calls that must work. */
-#define OK(call) ck_assert_int_eq((call), DRAFT_OK)
 
 #endif

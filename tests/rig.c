@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Before and after the data. A multiple of any alignment in use, so that it moves no address. */
 enum { GUARD_SIZE = 4096 };
@@ -41,7 +42,7 @@ uint8_t *buffer_image(struct buffer *b)
 
 void buffer_put(struct buffer *b, size_t offset, const void *from, size_t size)
 {
-    ck_assert(offset + size <= b->size);
+    REQUIRE(offset + size <= b->size);
     memcpy(buffer_image(b) + offset, from, size);
     OK(draft_write(b->context, b->data + offset, from, size));
 }
@@ -67,8 +68,8 @@ bool buffer_intact(const struct buffer *b, const char *what, const struct range 
         if (end > at && memcmp(b->image + at, b->now + at, end - at) != 0) {
             while (b->image[at] == b->now[at])
                 at++;
-            printf("    %s: byte %td of %zu was overwritten: 0x%02x, now 0x%02x\n", what,
-                   (ptrdiff_t)at - GUARD_SIZE, b->size, b->image[at], b->now[at]);
+            test_print("    %s: byte %td of %zu was overwritten: 0x%02x, now 0x%02x\n", what,
+                       (ptrdiff_t)at - GUARD_SIZE, b->size, b->image[at], b->now[at]);
             return false;
         }
         at = r < count ? GUARD_SIZE + ranges[r].to : whole;
@@ -110,7 +111,7 @@ void rig_init(struct rig *rig, struct test_device *device, const struct problem 
     draft_context *context = device->context;
     *rig = (struct rig){.device = device, .problem = p, .plan = plan};
     draft_plan_layout(plan, &rig->layout);
-    ck_assert(rig->layout.alignment && GUARD_SIZE % rig->layout.alignment == 0);
+    REQUIRE(rig->layout.alignment && GUARD_SIZE % rig->layout.alignment == 0);
     rig->run.q = device_tensor(&rig->q, context, &p->q);
     rig->run.k = device_tensor(&rig->k, context, &p->k);
     rig->run.v = device_tensor(&rig->v, context, &p->v);
@@ -142,11 +143,22 @@ void rig_reset(struct rig *rig)
     buffer_poison(&rig->workspace);
 }
 
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 draft_status rig_run(struct rig *rig, uint32_t stages)
 {
+    double start = seconds();
     rig->run.stages = stages;
     draft_status status = draft_run(rig->plan, &rig->run);
-    return status ? status : draft_wait(rig->device->context);
+    if (!status)
+        status = draft_wait(rig->device->context);
+    rig->seconds += seconds() - start;
+    return status;
 }
 
 const void *rig_workspace(const struct rig *rig, uint64_t offset)

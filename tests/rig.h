@@ -47,6 +47,7 @@ struct rig {
     struct draft_layout layout;
     struct buffer q, k, v, out, lse, workspace, valid;
     struct draft_run_params run;
+    double seconds; /* that the runs have taken so far */
 };
 
 /* The parameters as the library gets them. */

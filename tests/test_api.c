@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "backend.h"
-#include "harness.h"
+#include "suite.h"
 
 static struct test_device devices[MAX_DEVICES];
 static size_t device_count;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "backend.h"
-#include "harness.h"
+#include "suite.h"
 
 /* What the paper backend was asked to do, one letter a call, and what it shall answer. */
 struct paper {

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "checks.h"
+#include "suite.h"
 
 static struct test_device devices[MAX_DEVICES];
 static size_t device_count;

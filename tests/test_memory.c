@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "rig.h"
+#include "suite.h"
 
 static struct test_device devices[MAX_DEVICES];
 static size_t device_count;

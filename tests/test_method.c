@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "checks.h"
+#include "suite.h"
 
 static struct test_device devices[MAX_DEVICES];
 static size_t device_count;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "rig.h"
+#include "suite.h"
 
 enum { THREADS = 8, RUNS = 3 };
 
