@@ -247,7 +247,7 @@ static const struct cuda_steps *steps_of(const draft_plan *plan, draft_stage sta
     if (!steps->steps[steps->count - 1].maps ||
         draft_cuda_maps(&cuda->device, &plan->geometry, args, maps))
         return steps;
-    draft_log(&plan->context->log, DRAFT_LOG_INFO,
+    draft_log(&plan->context->log, DRAFT_LOG_WARN,
               "cuda attend: not sm90 for this run: no tensor map can hold the strides");
     return &state->fallback;
 }
