@@ -26,7 +26,7 @@ constexpr u32 WARP_GROUP = 128;
     static const simulator::Registration name##_registration(                                      \
         #name, name##_entry, {sizeof(draft_args), sizeof(cuda_tensor_maps)}, threads,              \
         SIMULATOR_ARCH);                                                                           \
-    static void name##_thread(const draft_args &a, const cuda_tensor_maps &maps)
+    static void name##_thread(const draft_args &a, [[maybe_unused]] const cuda_tensor_maps &maps)
 
 inline u32 uniform(u32 x)
 {
