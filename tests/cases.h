@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The table of cases that tests and benchmark share, and the inputs that belong to a case. */
+ * The table of cases that tests and `draft verify` share, and the inputs that belong to a case. */
 #ifndef DRAFT_TESTS_CASES_H
 #define DRAFT_TESTS_CASES_H
 
@@ -34,8 +34,10 @@ struct test_case {
  * in all cases that are not about it, as those are whose name says f32. */
 void cases_change_f32(draft_type type);
 
-/* The cases whose name contains $DRAFT_CASES (all where it is unset). Returns how many; *out is
- * static storage. */
+/* The cases whose name contains the text (NULL: all); quick: of a few that have each feature. Returns
+ * how many; *out is static storage, until the next call. */
+size_t cases_matching(const char *text, bool quick, const struct test_case *const **out);
+/* The same of $DRAFT_CASES (all where it is unset), not only quick ones. */
 size_t cases_chosen(const struct test_case *const **out);
 /* One by its exact name. Never NULL. */
 const struct test_case *case_named(const char *name);
