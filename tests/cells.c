@@ -354,7 +354,7 @@ size_t cells_run(struct test_device *device, const struct test_case *test, struc
 
 /* ---- Tallies ---- */
 
-static bool same_cell(const struct cell *a, const struct cell *b)
+bool cells_same(const struct cell *a, const struct cell *b)
 {
     bool same_variant =
         a->variant && b->variant ? strcmp(a->variant, b->variant) == 0 : a->variant == b->variant;
@@ -364,7 +364,7 @@ static bool same_cell(const struct cell *a, const struct cell *b)
 struct tally *tallies_add(struct tallies *t, const struct cell *cell, const struct outcome *outcome)
 {
     size_t i = 0;
-    while (i < t->count && !same_cell(&t->rows[i].cell, cell))
+    while (i < t->count && !cells_same(&t->rows[i].cell, cell))
         i++;
     if (i == t->count) {
         struct tally *rows = test_alloc(t->count + 1, sizeof *rows);

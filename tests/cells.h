@@ -24,6 +24,8 @@ struct cell {
     const char *variant; /* NULL for "all"                                             */
 };
 
+bool cells_same(const struct cell *a, const struct cell *b);
+
 struct outcome {
     bool refused;      /* the variant does not take the device or the case: it was not run   */
     size_t mismatches; /* a call or a condition that failed is one                           */
