@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tensor maps. Only what the kernels of this project need; the rules are those that cuda.h states. */
+ * Tensor maps, as far as the kernels of this project need them. The rules are in cuda.h. */
 #include <cstring>
 
 #include "driver.h"

@@ -73,8 +73,8 @@ KERNEL_WITH_MAPS(fault_tile, THREADS, 1)
         else if (s != 20)
             barrier_arrive_expect(ready, s == 4 ? TILE / 2 : s == 5 ? TILE * 2 : TILE);
         cuda_tensor_map none = {};
-        tensor_load(tile + (s == 10 ? 512 : s == 11 ? 1024 * 64 : 0), s == 12 ? none : maps.q, ready,
-                    at);
+        u32 to = tile + (s == 10 ? 512 : s == 11 ? 1024 * 64 : 0);
+        tensor_load(to, s == 12 ? none : maps.q, ready, at);
         if (s == 18)
             tensor_load(tile, maps.q, ready, at);
         if (s == 20)
@@ -269,7 +269,7 @@ template <u32 n> DEVICE void put(const draft_args &a, const f32 (&c)[n])
 }
 
 // c = a b^T, a: 64 x 64 (maps.q), b: 128 x 64 (maps.k), 16 of the depth at a time.
-// Faults: 1 no products_begin     2 a is overwritten before the wait      3 a tile comes into b then
+// Faults: 1 no products_begin     2 a is overwritten before the wait     3 a tile comes into b then
 //  4 not committed                5 not waited for at all                 6 no swizzle said
 //  7 threads disagree             8 b is not waited for                   9 a warp does not
 // 10 a is written by threads and not fenced

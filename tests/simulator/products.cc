@@ -44,7 +44,7 @@ static std::vector<uint32_t> row_units(uint64_t bits, uint32_t rows)
     return units;
 }
 
-/* A line for each of the depth, with 64 columns; 8 lines a stride, the next columns `leading` on. */
+/* A line for each of the depth, 64 columns; 8 lines a stride, the next columns `leading` on. */
 static std::vector<uint32_t> column_units(uint64_t bits, uint32_t columns)
 {
     Descriptor d = decode(bits);
