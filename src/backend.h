@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include <draft/draft.h>
+#include <draft/vulkan.h>
 
 #include "kernel_abi.h"
 
@@ -39,6 +40,7 @@ struct draft_context {
     void *state;
     struct draft_log log;
     struct draft_device_info device;
+    bool adopted; /* the caller's own device */
 };
 
 /* The plan. The core fills all but the last four members before it calls backend->plan. */
@@ -77,7 +79,13 @@ void draft_order_rows(const uint32_t *counts, uint32_t blocks, uint32_t *starts,
 bool draft_kernel_allowed(const struct draft_plan *plan, const char *name,
                           const char *const *names);
 
-/* Every pointer is set. Functions with a draft_status log the reason of a failure themselves. */
+/* Part `index` of `count` of a run. */
+struct draft_chunk {
+    uint32_t index, count;
+};
+
+/* Every pointer is set but the last three. Functions with a draft_status log the reason of a failure
+ * themselves. */
 struct draft_backend {
     const char *name;
     /* Takes the caller's own device and queues: draft_context_params.native, where open also fills
@@ -117,6 +125,17 @@ struct draft_backend {
     /* Tests and tools: names of the variants that the table of a stage holds, best first, ends with
      * NULL. Static storage. Whether the device takes one is decided by plan. */
     const char *const *(*variants)(draft_stage stage);
+
+    /* Of a backend whose queues are command buffers of the caller, on the caller's device; NULL for
+     * others. record: in place of begin, launch and end where draft_run got a queue. The others are
+     * the functions of draft/vulkan.h. */
+    draft_status (*record)(const struct draft_plan *plan, uint32_t stages,
+                           const struct draft_args *args, void *commands,
+                           const struct draft_chunk *chunk);
+    draft_status (*requirements)(const struct draft_log *log,
+                                 const struct draft_vulkan_native *native, void *features,
+                                 const char **extensions, uint32_t *count);
+    void (*estimate)(const struct draft_plan *plan, uint32_t stages, struct draft_vulkan_work *out);
 };
 
 #endif

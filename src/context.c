@@ -54,7 +54,7 @@ draft_status draft_devices(const struct draft_log *log, struct draft_device_info
 
 /* ---- Choice of a device -------------------------------------------------------------------- */
 
-static const struct draft_backend *find_backend(const char *name)
+const struct draft_backend *draft_backend_find(const char *name)
 {
     for (size_t i = 0; i < BACKENDS; i++)
         if (strcmp(name, backends[i]->name) == 0)
@@ -112,7 +112,7 @@ static draft_status choose_device(const struct draft_log *log,
     const char *name = params->backend ? params->backend : getenv("DRAFT_BACKEND");
     if (name && !*name)
         name = NULL;
-    DRAFT_REQUIRE(log, DRAFT_ERROR_NO_DEVICE, !name || find_backend(name),
+    DRAFT_REQUIRE(log, DRAFT_ERROR_NO_DEVICE, !name || draft_backend_find(name),
                   "this build has no backend called \"%s\"", name);
     size_t count, capacity;
     draft_status status = list_devices(NULL, name, NULL, 0, &capacity);
@@ -134,7 +134,7 @@ static draft_status adopt_device(const struct draft_log *log,
 {
     DRAFT_REQUIRE(log, DRAFT_ERROR_ARGUMENT, params->backend,
                   "native is given, but no backend: it says what native points to");
-    const struct draft_backend *backend = find_backend(params->backend);
+    const struct draft_backend *backend = draft_backend_find(params->backend);
     DRAFT_REQUIRE(log, DRAFT_ERROR_NO_DEVICE, backend, "this build has no backend called \"%s\"",
                   params->backend);
     DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, backend->adopts,
@@ -158,9 +158,10 @@ draft_status draft_context_create(const struct draft_context_params *given, draf
         return status;
     draft_context *context = draft_calloc(1, sizeof *context);
     DRAFT_REQUIRE(log, DRAFT_ERROR_MEMORY, context, "out of host memory for a context");
-    context->backend = find_backend(device.backend);
+    context->backend = draft_backend_find(device.backend);
     context->log = params.log;
     context->device = device;
+    context->adopted = params.native != NULL;
     params.device = device.index;
     status = context->backend->open(context, &params);
     if (status) {

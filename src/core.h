@@ -6,6 +6,8 @@
 
 #include "backend.h"
 
+enum { DRAFT_ALL_STAGES = DRAFT_POOL | DRAFT_SCORE | DRAFT_SELECT | DRAFT_ATTEND };
+
 /* Refuse an argument: log what was expected and return `status` from the calling function. */
 #define DRAFT_REQUIRE(log, status, condition, ...)                                                 \
     do {                                                                                           \
@@ -14,6 +16,9 @@
             return (status);                                                                       \
         }                                                                                          \
     } while (0)
+
+/* NULL: this build has none of that name. src/context.c. */
+const struct draft_backend *draft_backend_find(const char *name);
 
 /* Geometry of checked parameters: everything but the offsets. Logs and returns UNSUPPORTED where the
  * blocks are too many. src/shape.c. */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "core.h"
 
-enum { ALL_STAGES = DRAFT_POOL | DRAFT_SCORE | DRAFT_SELECT | DRAFT_ATTEND };
-
 #define REQUIRE(condition, ...) DRAFT_REQUIRE(log, DRAFT_ERROR_ARGUMENT, condition, __VA_ARGS__)
 
 /* A tensor of the run with its strides resolved: in bytes, and in units for the kernels. */
@@ -103,9 +101,26 @@ static draft_status check_addresses(const struct draft_plan *plan,
             (unsigned long long)run->lse);
     REQUIRE(run->valid % 4 == 0, "valid is %#llx; it must be a multiple of 4",
             (unsigned long long)run->valid);
-    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, !run->queue || plan->context->backend->adopts,
+    return DRAFT_OK;
+}
+
+static draft_status check_queue(const struct draft_plan *plan, const struct draft_run_params *run)
+{
+    const struct draft_context *context = plan->context;
+    const struct draft_backend *backend = context->backend;
+    const struct draft_log *log = &context->log;
+    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, !run->queue || backend->adopts,
                   "queue must be NULL: backend \"%s\" has only the context's own queue",
-                  plan->context->backend->name);
+                  backend->name);
+    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, !run->queue || !backend->record || context->adopted,
+                  "queue must be NULL: the context has a device of its own, of which no command "
+                  "buffer can be");
+    uint32_t chunks = run->chunks ? run->chunks : 1;
+    REQUIRE(run->chunk < chunks, "chunk is %u; it must be below chunks, which is %u", run->chunk,
+            chunks);
+    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, chunks == 1 || (run->queue && backend->record),
+                  "chunks is %u; only what is recorded into a command buffer comes in chunks",
+                  chunks);
     return DRAFT_OK;
 }
 
@@ -136,9 +151,14 @@ static draft_status check_tensors(const struct draft_plan *plan, const struct dr
 }
 
 static draft_status enqueue(const struct draft_plan *plan, uint32_t stages,
-                            const struct draft_args *args, void *queue)
+                            const struct draft_args *args, const struct draft_run_params *run)
 {
     const struct draft_backend *backend = plan->context->backend;
+    void *queue = run->queue;
+    if (queue && backend->record) {
+        struct draft_chunk chunk = {run->chunk, run->chunks ? run->chunks : 1};
+        return backend->record(plan, stages, args, queue, &chunk);
+    }
     draft_status status = backend->begin(plan->context, &queue);
     if (status)
         return status;
@@ -155,9 +175,12 @@ draft_status draft_run(const draft_plan *plan, const struct draft_run_params *pa
         return DRAFT_ERROR_ARGUMENT;
     const struct draft_log *log = &plan->context->log;
     REQUIRE(params, "params is NULL");
-    uint32_t stages = params->stages ? params->stages : ALL_STAGES;
-    REQUIRE((stages & ~(uint32_t)ALL_STAGES) == 0, "stages is %#x, which has unknown bits", stages);
+    uint32_t stages = params->stages ? params->stages : DRAFT_ALL_STAGES;
+    REQUIRE((stages & ~(uint32_t)DRAFT_ALL_STAGES) == 0, "stages is %#x, which has unknown bits",
+            stages);
     draft_status status = check_addresses(plan, params);
+    if (!status)
+        status = check_queue(plan, params);
     if (status)
         return status;
     struct draft_args args = {
@@ -171,5 +194,5 @@ draft_status draft_run(const draft_plan *plan, const struct draft_run_params *pa
         if (status)
             return status;
     }
-    return enqueue(plan, stages, &args, params->queue);
+    return enqueue(plan, stages, &args, params);
 }

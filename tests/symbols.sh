@@ -1,12 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# symbols.sh NM HEADER LIBRARY...: each global symbol has the prefix; a shared library exports what
-# the header declares and nothing else.
+# symbols.sh NM HEADER... -- LIBRARY...: each global symbol has the prefix; a shared library exports what
+# the headers declare and nothing else.
 nm=$1
-header=$2
-shift 2
+shift
+headers=
+while [ "$1" != -- ]; do
+    headers="$headers $(cat "$1")"
+    shift
+done
+shift
 status=0
-declared=$(tr '\n' ' ' <"$header" | grep -oE 'DRAFT_EXPORT[^;]*' | grep -oE 'draft_[a-z_]+ *\(' |
+declared=$(echo "$headers" | tr '\n' ' ' | grep -oE 'DRAFT_EXPORT[^;]*' | grep -oE 'draft_[a-z_]+ *\(' |
     tr -d ' (' | sort -u)
 for library; do
     [ -e "$library" ] || { echo "$library is not there"; status=1; continue; }
@@ -21,7 +26,7 @@ for library; do
     [ -z "$stray" ] || { echo "$library: without the prefix:" $stray; status=1; }
     [ -n "$symbols" ] || { echo "$library: no symbols at all"; status=1; }
     if [ -n "$dynamic" ] && [ "$symbols" != "$declared" ]; then
-        echo "$library: exports and header differ:"
+        echo "$library: exports and headers differ:"
         echo "$symbols" >symbols.exported
         echo "$declared" | diff symbols.exported -
         status=1

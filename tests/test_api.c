@@ -407,8 +407,11 @@ START_TEST(runs_are_refused)
     RUN_REFUSED(ARGUMENT, "overlap", r.out.data = r.q.data);
     RUN_REFUSED(ARGUMENT, "overlap", r.out.data = r.v.data + 16);
     RUN_REFUSED(UNSUPPORTED, "stride", r.q.batch_stride = UINT64_C(1) << 36);
-    if (!device->context->backend->adopts)
+    if (!device->context->backend->adopts || device->context->backend->record)
         RUN_REFUSED(UNSUPPORTED, "queue", r.queue = &s);
+    RUN_REFUSED(ARGUMENT, "chunk is 1", r.chunk = 1);
+    RUN_REFUSED(ARGUMENT, "chunk is 2", (r.chunk = 2, r.chunks = 2));
+    RUN_REFUSED(UNSUPPORTED, "chunks is 2", r.chunks = 2);
     ck_assert_int_eq(draft_run(s.plan, NULL), DRAFT_ERROR_ARGUMENT);
     ck_assert_int_eq(draft_run(NULL, &s.run), DRAFT_ERROR_ARGUMENT);
     stand_free(&s, device->context);

@@ -187,6 +187,10 @@ static draft_status open_driver_cache(struct vk_device *vk, struct vk_cache *cac
 {
     uint8_t *data;
     size_t size;
+    cache->adopted = vk->pipelines != VK_NULL_HANDLE;
+    cache->handle = vk->pipelines;
+    if (cache->adopted)
+        return DRAFT_OK;
     draft_status status = load_file(vk, &data, &size);
     if (status)
         return status;
@@ -195,7 +199,8 @@ static draft_status open_driver_cache(struct vk_device *vk, struct vk_cache *cac
         .initialDataSize = size,
         .pInitialData = data,
     };
-    if (vk->api.vkCreatePipelineCache(vk->handle, &info, NULL, &cache->handle) != VK_SUCCESS)
+    if (vk->api.vkCreatePipelineCache(vk->handle, &info, vk->allocator, &cache->handle) !=
+        VK_SUCCESS)
         cache->handle = VK_NULL_HANDLE;
     draft_release(data);
     if (cache->handle) /* an empty one has a size too */
@@ -212,12 +217,12 @@ draft_status draft_vk_cache_open(struct vk_device *vk, struct vk_cache *out)
         .pPushConstantRanges = &range,
     };
     draft_status status =
-        VK_CALL(vk, vkCreatePipelineLayout, vk->handle, &info, NULL, &out->layout);
+        VK_CALL(vk, vkCreatePipelineLayout, vk->handle, &info, vk->allocator, &out->layout);
     if (status)
         return status;
     status = open_driver_cache(vk, out);
     if (status)
-        vk->api.vkDestroyPipelineLayout(vk->handle, out->layout, NULL);
+        vk->api.vkDestroyPipelineLayout(vk->handle, out->layout, vk->allocator);
     else
         pthread_mutex_init(&out->mutex, NULL);
     return status;
@@ -225,16 +230,17 @@ draft_status draft_vk_cache_open(struct vk_device *vk, struct vk_cache *out)
 
 void draft_vk_cache_close(struct vk_device *vk, struct vk_cache *cache)
 {
-    if (cache->handle && cache->first && !atomic_load(&vk->lost))
+    if (cache->handle && !cache->adopted && cache->first && !atomic_load(&vk->lost))
         save(vk, cache);
     for (struct vk_pipeline *at = cache->first; at;) {
         struct vk_pipeline *next = at->next;
-        vk->api.vkDestroyPipeline(vk->handle, at->handle, NULL);
+        vk->api.vkDestroyPipeline(vk->handle, at->handle, vk->allocator);
         draft_release(at);
         at = next;
     }
-    vk->api.vkDestroyPipelineCache(vk->handle, cache->handle, NULL);
-    vk->api.vkDestroyPipelineLayout(vk->handle, cache->layout, NULL);
+    if (!cache->adopted)
+        vk->api.vkDestroyPipelineCache(vk->handle, cache->handle, vk->allocator);
+    vk->api.vkDestroyPipelineLayout(vk->handle, cache->layout, vk->allocator);
     pthread_mutex_destroy(&cache->mutex);
 }
 
@@ -250,7 +256,7 @@ static draft_status create_pipeline(struct vk_device *vk, const struct vk_cache 
     };
     VkShaderModule module;
     draft_status status =
-        VK_CALL(vk, vkCreateShaderModule, vk->handle, &module_info, NULL, &module);
+        VK_CALL(vk, vkCreateShaderModule, vk->handle, &module_info, vk->allocator, &module);
     if (status)
         return status;
     VkComputePipelineCreateInfo info = {
@@ -261,8 +267,9 @@ static draft_status create_pipeline(struct vk_device *vk, const struct vk_cache 
                   .pName = "main"},
         .layout = cache->layout,
     };
-    status = VK_CALL(vk, vkCreateComputePipelines, vk->handle, cache->handle, 1, &info, NULL, out);
-    vk->api.vkDestroyShaderModule(vk->handle, module, NULL);
+    status = VK_CALL(vk, vkCreateComputePipelines, vk->handle, cache->handle, 1, &info,
+                     vk->allocator, out);
+    vk->api.vkDestroyShaderModule(vk->handle, module, vk->allocator);
     return status;
 }
 

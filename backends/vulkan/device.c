@@ -73,7 +73,7 @@ void *draft_vk_calloc(const struct draft_log *log, size_t count, size_t size, co
 /* A family with compute: one that cannot draw where there is one, so that a busy display does not
  * hold it up. */
 static draft_status choose_family(const struct draft_log *log, const struct vk_api *api,
-                                  struct vk_physical *out)
+                                  uint32_t only, struct vk_physical *out)
 {
     uint32_t count = 0;
     api->vkGetPhysicalDeviceQueueFamilyProperties(out->handle, &count, NULL);
@@ -85,7 +85,8 @@ static draft_status choose_family(const struct draft_log *log, const struct vk_a
     out->family = UINT32_MAX;
     for (uint32_t i = 0; i < count; i++) {
         VkQueueFlags flags = families[i].queueFlags;
-        if (!(flags & VK_QUEUE_COMPUTE_BIT) || !families[i].queueCount)
+        if (!(flags & VK_QUEUE_COMPUTE_BIT) || !families[i].queueCount ||
+            (only != VK_ANY_FAMILY && only != i))
             continue;
         if (out->family == UINT32_MAX || !(flags & VK_QUEUE_GRAPHICS_BIT)) {
             uint32_t bits = families[i].timestampValidBits;
@@ -159,10 +160,11 @@ static const char *check_limits(const VkPhysicalDeviceLimits *limits)
     return NULL;
 }
 
-/* *why: NULL where the device can be used. */
-static draft_status inspect(const struct draft_log *log, const struct vk_api *api,
-                            VkPhysicalDevice handle, struct vk_physical *out, const char **why)
+draft_status draft_vk_inspect(const struct draft_log *log, const struct vk_instance *instance,
+                              VkPhysicalDevice handle, uint32_t family, struct vk_physical *out,
+                              const char **why)
 {
+    const struct vk_api *api = &instance->api;
     *out = (struct vk_physical){.handle = handle};
     *why = NULL;
     VkPhysicalDeviceProperties properties;
@@ -176,12 +178,14 @@ static draft_status inspect(const struct draft_log *log, const struct vk_api *ap
         *why = check_limits(&properties.limits);
     if (*why)
         return DRAFT_OK;
-    draft_status status = choose_family(log, api, out);
+    draft_status status = choose_family(log, api, family, out);
     if (status)
         return status;
     if (out->family == UINT32_MAX)
-        *why = "it has no queue for compute";
-    read_properties(api, properties.apiVersion, out);
+        *why = family == VK_ANY_FAMILY ? "it has no queue for compute"
+                                       : "the family of queues has no compute";
+    uint32_t version = properties.apiVersion;
+    read_properties(api, version < instance->version ? version : instance->version, out);
     api->vkGetPhysicalDeviceMemoryProperties(handle, &out->memory);
     return DRAFT_OK;
 }
@@ -219,7 +223,7 @@ draft_status draft_vk_physical_list(const struct draft_log *log, const struct vk
     for (uint32_t i = 0; i < handles_count && !status; i++) {
         const char *why;
         struct vk_physical *physical = &(*out)[*count];
-        status = inspect(log, &instance->api, handles[i], physical, &why);
+        status = draft_vk_inspect(log, instance, handles[i], VK_ANY_FAMILY, physical, &why);
         if (!status && why)
             draft_log(log, DRAFT_LOG_INFO, "vulkan: not %s: %s", physical->name, why);
         *count += !status && !why;
@@ -343,7 +347,7 @@ draft_status draft_vk_device_open(const struct draft_log *log, const struct vk_i
 
 void draft_vk_device_close(struct vk_device *vk)
 {
-    if (vk->handle && vk->api.vkDestroyDevice)
+    if (vk->handle && !vk->adopted && vk->api.vkDestroyDevice)
         vk->api.vkDestroyDevice(vk->handle, NULL);
     vk->handle = NULL;
 }

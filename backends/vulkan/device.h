@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the files of the Vulkan backend share. An instance is how devices are found, a device is
- * what work runs on; neither file below device.c knows who created the device, so that a caller's
- * own can take its place one day. */
+ * what work runs on. Either may be the caller's own (adopt.c): then it is not destroyed, and where
+ * the caller gave no queue, there is none. */
 #ifndef DRAFT_VULKAN_DEVICE_H
 #define DRAFT_VULKAN_DEVICE_H
 
@@ -87,14 +87,20 @@ struct vk_api {
 };
 
 struct vk_instance {
-    void *library; /* libvulkan.so.1 */
+    void *library; /* libvulkan.so.1; NULL where the caller brought the instance */
     VkInstance handle;
+    bool adopted;
+    uint32_t version; /* of Vulkan, that it was made for */
     struct vk_api api;
 };
 
 /* Open the loader and make an instance. NO_DEVICE, with a line at INFO, where there is no loader or
  * no driver, or one that is too old. */
 draft_status draft_vk_instance_open(const struct draft_log *log, struct vk_instance *out);
+/* The caller's own. UNSUPPORTED, with a line to the log, where a function is missing. */
+draft_status draft_vk_instance_adopt(const struct draft_log *log,
+                                     const struct draft_vulkan_native *native,
+                                     struct vk_instance *out);
 void draft_vk_instance_close(struct vk_instance *instance);
 
 /* Fill the device's part of the table. */
@@ -121,6 +127,13 @@ struct vk_physical {
     VkPhysicalDeviceMemoryProperties memory;
 };
 
+/* Look at one device. family: the only family of queues that will do, or VK_ANY_FAMILY. *why gets
+ * NULL where the device can be used, else static text. */
+enum { VK_ANY_FAMILY = INT32_MAX }; /* no device has so many */
+draft_status draft_vk_inspect(const struct draft_log *log, const struct vk_instance *instance,
+                              VkPhysicalDevice handle, uint32_t family, struct vk_physical *out,
+                              const char **why);
+
 /* All usable devices, in the order of the driver: an array of draft_calloc. Logs what the others
  * lack at INFO. */
 draft_status draft_vk_physical_list(const struct draft_log *log, const struct vk_instance *instance,
@@ -134,13 +147,29 @@ struct vk_device {
     struct vk_api api;
     struct vk_physical physical;
     VkDevice handle;
-    VkQueue queue;
-    atomic_bool lost; /* the driver gave up: nothing works from here on */
+    VkQueue queue; /* NULL: the caller's device, and the caller gave no queue */
+    bool adopted;
+    VkAllocationCallbacks callbacks;        /* the caller's, and a pointer to them, */
+    const VkAllocationCallbacks *allocator; /* or NULL                              */
+    VkPipelineCache pipelines;              /* the caller's, or NULL                */
+    atomic_bool lost;                       /* the driver gave up: nothing works from here on */
 };
 
 draft_status draft_vk_device_open(const struct draft_log *log, const struct vk_instance *instance,
                                   const struct vk_physical *physical, struct vk_device *out);
 void draft_vk_device_close(struct vk_device *vk);
+
+/* ---- The caller's own: adopt.c --------------------------------------------------------------- */
+
+/* Instance and device; to be closed as if they had been opened. */
+draft_status draft_vk_adopt(const struct draft_log *log, const struct draft_vulkan_native *native,
+                            struct vk_instance *instance, struct vk_device *device);
+/* See draft/vulkan.h. */
+draft_status draft_vk_requirements(const struct draft_log *log,
+                                   const struct draft_vulkan_native *native, void *features,
+                                   const char **extensions, uint32_t *count);
+
+/* ---- Errors and memory: device.c ------------------------------------------------------------- */
 
 /* OK, or the status that fits the result, after a line to the log. */
 draft_status draft_vk_check(struct vk_device *vk, VkResult result, const char *call);
@@ -163,6 +192,7 @@ struct vk_cache {
     pthread_mutex_t mutex;
     VkPipelineLayout layout; /* the push constants of struct draft_args, no descriptors */
     VkPipelineCache handle;  /* NULL: works without                                      */
+    bool adopted;            /* the handle is the caller's                               */
     size_t loaded;           /* bytes that came from the file                            */
     struct vk_pipeline *first;
 };
@@ -217,6 +247,7 @@ struct vk_queue {
     struct vk_run runs[VK_SLOTS];
 };
 
+/* Where the device has no queue, there is nothing to wait for, and a run cannot begin. */
 draft_status draft_vk_queue_open(struct vk_device *vk, struct vk_queue *out);
 /* Waits for all work. */
 void draft_vk_queue_close(struct vk_queue *queue);
@@ -234,6 +265,9 @@ struct vk_step {
     double work; /* of one group */
     struct vk_meter meter;
 };
+/* Seconds that one submission should take. */
+extern const double draft_vk_target;
+
 /* Knows nothing yet. */
 void draft_vk_meter_init(const struct vk_queue *queue, struct vk_meter *out);
 /* After all that was recorded or submitted before; cut into submissions where it takes long. */
@@ -246,6 +280,21 @@ void draft_vk_run_copy(struct vk_queue *queue, struct vk_run *run, VkBuffer to, 
 void draft_vk_queue_forget(struct vk_queue *queue, const void *first, const void *end);
 /* Wait for all submitted work. */
 draft_status draft_vk_queue_wait(struct vk_queue *queue);
+
+/* ---- The caller's command buffers: record.c -------------------------------------------------- */
+
+/* Part of a run: work from `first` up to `end`, where `at` was recorded or passed over so far. */
+struct vk_recording {
+    VkCommandBuffer commands;
+    double first, end, at; /* in units of vk_step.work */
+};
+/* Part chunk->index of chunk->count of a run that is `work` in all. */
+struct vk_recording draft_vk_recording(VkCommandBuffer commands, double work,
+                                       const struct draft_chunk *chunk);
+/* What of a step lies in the part, after a barrier. Allocates, locks and waits for nothing. */
+void draft_vk_record_step(const struct vk_device *vk, struct vk_recording *recording,
+                          VkPipelineLayout layout, const struct vk_step *step,
+                          const struct draft_args *args);
 
 /* ---- Memory: memory.c ------------------------------------------------------------------------ */
 

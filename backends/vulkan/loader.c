@@ -62,6 +62,7 @@ static draft_status create_instance(const struct draft_log *log, struct vk_insta
         .engineVersion = draft_version(),
         .apiVersion = VK_API_VERSION_1_3,
     };
+    instance->version = application.apiVersion;
     VkInstanceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
         .pApplicationInfo = &application,
@@ -99,9 +100,26 @@ draft_status draft_vk_instance_open(const struct draft_log *log, struct vk_insta
     return status;
 }
 
+draft_status draft_vk_instance_adopt(const struct draft_log *log,
+                                     const struct draft_vulkan_native *native,
+                                     struct vk_instance *out)
+{
+    *out = (struct vk_instance){
+        .handle = native->instance,
+        .adopted = true,
+        .version = native->api_version ? native->api_version : VK_API_VERSION_1_2,
+        .api = {.vkGetInstanceProcAddr = native->get_instance_proc_addr},
+    };
+    const char *missing = load_instance(out);
+    if (!missing)
+        return DRAFT_OK;
+    draft_log(log, DRAFT_LOG_ERROR, "vulkan: native.get_instance_proc_addr has no %s", missing);
+    return DRAFT_ERROR_UNSUPPORTED;
+}
+
 void draft_vk_instance_close(struct vk_instance *instance)
 {
-    if (instance->handle && instance->api.vkDestroyInstance)
+    if (instance->handle && !instance->adopted && instance->api.vkDestroyInstance)
         instance->api.vkDestroyInstance(instance->handle, NULL);
     if (instance->library)
         dlclose(instance->library);

@@ -50,6 +50,14 @@ static uint64_t largest_local_heap(const VkPhysicalDeviceMemoryProperties *memor
     return largest;
 }
 
+/* Where there is no queue to copy with: memory that the host can map, of the device if possible. */
+static int mapped_type(const VkPhysicalDeviceMemoryProperties *memory, uint32_t types)
+{
+    const VkMemoryPropertyFlags visible = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT;
+    int type = find_type(memory, types, visible | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0);
+    return type < 0 ? find_type(memory, types, visible, 0) : type;
+}
+
 /* Device memory that the host can map, unless that is only a window of the whole; else any device
  * memory; else whatever there is. */
 static int device_type(const VkPhysicalDeviceMemoryProperties *memory, uint32_t types)
@@ -77,8 +85,8 @@ static int staging_type(const VkPhysicalDeviceMemoryProperties *memory, uint32_t
 
 static void destroy(struct vk_device *vk, struct vk_allocation *allocation)
 {
-    vk->api.vkDestroyBuffer(vk->handle, allocation->buffer, NULL);
-    vk->api.vkFreeMemory(vk->handle, allocation->memory, NULL); /* unmaps */
+    vk->api.vkDestroyBuffer(vk->handle, allocation->buffer, vk->allocator);
+    vk->api.vkFreeMemory(vk->handle, allocation->memory, vk->allocator); /* unmaps */
     draft_release(allocation);
 }
 
@@ -103,7 +111,8 @@ static draft_status allocate_memory(struct vk_device *vk, const VkMemoryRequirem
         .allocationSize = needs->size,
         .memoryTypeIndex = (uint32_t)type,
     };
-    draft_status status = VK_CALL(vk, vkAllocateMemory, vk->handle, &info, NULL, &out->memory);
+    draft_status status =
+        VK_CALL(vk, vkAllocateMemory, vk->handle, &info, vk->allocator, &out->memory);
     if (status)
         out->memory = VK_NULL_HANDLE; /* undefined after a failure */
     /* The limit is advice: many drivers give more. */
@@ -131,7 +140,7 @@ static draft_status create_buffer(struct vk_device *vk, uint64_t size, VkBuffer 
         .usage = VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT | VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
                  VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
     };
-    return VK_CALL(vk, vkCreateBuffer, vk->handle, &info, NULL, out);
+    return VK_CALL(vk, vkCreateBuffer, vk->handle, &info, vk->allocator, out);
 }
 
 static draft_status fill_allocation(struct vk_device *vk, uint64_t size, bool staging,
@@ -146,8 +155,10 @@ static draft_status fill_allocation(struct vk_device *vk, uint64_t size, bool st
     VkMemoryRequirements needs;
     vk->api.vkGetBufferMemoryRequirements(vk->handle, out->buffer, &needs);
     const VkPhysicalDeviceMemoryProperties *memory = &vk->physical.memory;
-    int type = staging ? staging_type(memory, needs.memoryTypeBits)
-                       : device_type(memory, needs.memoryTypeBits);
+    uint32_t types = needs.memoryTypeBits;
+    int type = staging     ? staging_type(memory, types)
+               : vk->queue ? device_type(memory, types)
+                           : mapped_type(memory, types);
     if (type < 0) {
         draft_log(vk->log, DRAFT_LOG_ERROR, "vulkan: no type of memory fits");
         return DRAFT_ERROR_MEMORY;
@@ -359,7 +370,8 @@ draft_status draft_vk_read(struct vk_queue *queue, struct vk_memory *memory, voi
         return status;
     uint64_t offset = allocation->offset + (from - allocation->address);
     /* Reading memory that is mapped but not cached is many times slower than a copy. */
-    if (!allocation->map || !(allocation->flags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT))
+    bool cached = allocation->flags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
+    if (!allocation->map || (!cached && queue->vk->queue))
         return copy_staged(queue, memory, allocation, offset, to, size, false);
     status = draft_vk_queue_wait(queue);
     if (!status)

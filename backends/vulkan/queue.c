@@ -12,7 +12,7 @@
 
 /* Seconds of one submission. A tenth of what the strictest drivers allow would do; where the first
  * sparse runs of a plan are followed by dense lists, it may be ten times as long once. */
-static const double target = 0.1;
+const double draft_vk_target = 0.1;
 
 /* Of the first submission of a pass that was never measured: the guess may be far off. */
 static const double first_target = 0.02;
@@ -108,7 +108,9 @@ static draft_status wait_value(struct vk_queue *queue, uint64_t value)
         .pValues = &value,
     };
     draft_status status = draft_vk_alive(vk);
-    return status ? status : VK_CALL(vk, vkWaitSemaphores, vk->handle, &info, UINT64_MAX);
+    if (status || value == 0)
+        return status;
+    return VK_CALL(vk, vkWaitSemaphores, vk->handle, &info, UINT64_MAX);
 }
 
 /* The one whose work was submitted first. There always is one: a run records into one slot at a
@@ -265,6 +267,12 @@ draft_status draft_vk_run_begin(struct vk_queue *queue, struct vk_run **out)
     draft_status status = draft_vk_alive(queue->vk);
     if (status)
         return status;
+    if (!queue->vk->queue) {
+        draft_log(queue->vk->log, DRAFT_LOG_ERROR,
+                  "vulkan: native.queue was NULL, so that the context has no queue of its own; "
+                  "give draft_run a command buffer");
+        return DRAFT_ERROR_UNSUPPORTED;
+    }
     struct vk_run *run;
     pthread_mutex_lock(&queue->mutex);
     while (!(run = free_run(queue)))
@@ -371,7 +379,7 @@ draft_status draft_vk_run_step(struct vk_queue *queue, struct vk_run *run, VkPip
         double seconds = step->work / rate;
         uint32_t groups =
             groups_now(run, step->groups - part.first, least, queue->vk->physical.max_groups,
-                       seconds, known ? target : first_target);
+                       seconds, known ? draft_vk_target : first_target);
         if (groups == 0) { /* parts of one pass need no barrier between them */
             draft_status status = cut(queue, run, &step->meter);
             if (status)
@@ -407,7 +415,8 @@ static draft_status open_slot(struct vk_device *vk, struct vk_slot *slot)
         .flags = VK_COMMAND_POOL_CREATE_TRANSIENT_BIT,
         .queueFamilyIndex = vk->physical.family,
     };
-    draft_status status = VK_CALL(vk, vkCreateCommandPool, vk->handle, &pool, NULL, &slot->pool);
+    draft_status status =
+        VK_CALL(vk, vkCreateCommandPool, vk->handle, &pool, vk->allocator, &slot->pool);
     if (status) {
         slot->pool = VK_NULL_HANDLE;
         return status;
@@ -431,7 +440,7 @@ static draft_status open_timeline(struct vk_device *vk, VkSemaphore *out)
         .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
         .pNext = &type,
     };
-    draft_status status = VK_CALL(vk, vkCreateSemaphore, vk->handle, &info, NULL, out);
+    draft_status status = VK_CALL(vk, vkCreateSemaphore, vk->handle, &info, vk->allocator, out);
     if (status)
         *out = VK_NULL_HANDLE;
     return status;
@@ -446,7 +455,7 @@ static draft_status open_queries(struct vk_device *vk, VkQueryPool *out)
     };
     if (!vk->physical.tick_mask)
         return DRAFT_OK;
-    draft_status status = VK_CALL(vk, vkCreateQueryPool, vk->handle, &info, NULL, out);
+    draft_status status = VK_CALL(vk, vkCreateQueryPool, vk->handle, &info, vk->allocator, out);
     if (status)
         *out = VK_NULL_HANDLE;
     return status;
@@ -457,6 +466,8 @@ draft_status draft_vk_queue_open(struct vk_device *vk, struct vk_queue *out)
     out->vk = vk;
     pthread_mutex_init(&out->mutex, NULL);
     pthread_cond_init(&out->freed, NULL);
+    if (!vk->queue)
+        return DRAFT_OK;
     draft_status status = open_timeline(vk, &out->timeline);
     if (!status)
         status = open_queries(vk, &out->queries);
@@ -472,11 +483,14 @@ draft_status draft_vk_queue_open(struct vk_device *vk, struct vk_queue *out)
 void draft_vk_queue_close(struct vk_queue *queue)
 {
     struct vk_device *vk = queue->vk;
-    vk->api.vkDeviceWaitIdle(vk->handle);
+    if (!vk->adopted)
+        vk->api.vkDeviceWaitIdle(vk->handle);
+    else if (queue->timeline) /* the caller's other queues are nobody's business */
+        (void)draft_vk_queue_wait(queue);
     for (int i = 0; i < VK_SLOTS; i++)
-        vk->api.vkDestroyCommandPool(vk->handle, queue->slots[i].pool, NULL);
-    vk->api.vkDestroyQueryPool(vk->handle, queue->queries, NULL);
-    vk->api.vkDestroySemaphore(vk->handle, queue->timeline, NULL);
+        vk->api.vkDestroyCommandPool(vk->handle, queue->slots[i].pool, vk->allocator);
+    vk->api.vkDestroyQueryPool(vk->handle, queue->queries, vk->allocator);
+    vk->api.vkDestroySemaphore(vk->handle, queue->timeline, vk->allocator);
     pthread_cond_destroy(&queue->freed);
     pthread_mutex_destroy(&queue->mutex);
 }

@@ -59,6 +59,19 @@ static draft_status open_physical(const struct draft_log *log, struct vk_context
     return status;
 }
 
+static draft_status open_own(const struct draft_log *log, struct vk_context *vulkan, uint32_t index)
+{
+    draft_status status = draft_vk_instance_open(log, &vulkan->instance);
+    if (status) {
+        draft_log(log, DRAFT_LOG_ERROR, "vulkan: the driver is gone");
+        return status;
+    }
+    status = open_physical(log, vulkan, index);
+    if (status)
+        draft_vk_instance_close(&vulkan->instance);
+    return status;
+}
+
 static draft_status open_parts(struct vk_context *vulkan)
 {
     struct vk_device *device = &vulkan->device;
@@ -79,25 +92,23 @@ static draft_status open_device(draft_context *context, const struct draft_conte
     struct vk_context *vulkan = draft_vk_calloc(log, 1, sizeof *vulkan, "a context");
     if (!vulkan)
         return DRAFT_ERROR_MEMORY;
-    draft_status status = draft_vk_instance_open(log, &vulkan->instance);
-    if (status) {
-        draft_log(log, DRAFT_LOG_ERROR, "vulkan: the driver is gone");
-        goto no_instance;
-    }
-    status = open_physical(log, vulkan, params->device);
+    draft_status status =
+        params->native ? draft_vk_adopt(log, params->native, &vulkan->instance, &vulkan->device)
+                       : open_own(log, vulkan, params->device);
     if (status)
         goto no_device;
     status = open_parts(vulkan);
     if (status)
         goto no_parts;
+    if (params->native)
+        draft_vk_describe(&vulkan->device.physical, 0, &context->device);
     context->state = vulkan;
     return DRAFT_OK;
 
 no_parts:
     draft_vk_device_close(&vulkan->device);
-no_device:
     draft_vk_instance_close(&vulkan->instance);
-no_instance:
+no_device:
     draft_release(vulkan);
     return status;
 }
@@ -261,11 +272,56 @@ static draft_status end(draft_context *context, void *queue, bool ok)
 static draft_status wait_for_work(draft_context *context)
 {
     struct vk_context *vulkan = context->state;
+    if (!vulkan->device.queue) {
+        draft_log(&context->log, DRAFT_LOG_ERROR,
+                  "vulkan: native.queue was NULL, so that the context has no queue to wait for");
+        return DRAFT_ERROR_UNSUPPORTED;
+    }
     return draft_vk_queue_wait(&vulkan->queue) ? DRAFT_ERROR_DEVICE : DRAFT_OK;
+}
+
+/* ---- The caller's command buffers ------------------------------------------------------------ */
+
+static double sum_work(const struct draft_plan *plan, uint32_t stages, double *seconds)
+{
+    struct vk_plan *state = plan->state;
+    double work = 0;
+    for (unsigned s = 0; s < DRAFT_STAGES; s++)
+        for (uint32_t i = 0; stages & 1u << s && i < state->stages[s].count; i++) {
+            struct vk_step *step = &state->stages[s].steps[i];
+            double part = step->groups * step->work;
+            work += part;
+            *seconds += part / atomic_load_explicit(&step->meter.rate, memory_order_relaxed);
+        }
+    return work;
+}
+
+static draft_status record(const draft_plan *plan, uint32_t stages, const struct draft_args *args,
+                           void *commands, const struct draft_chunk *chunk)
+{
+    const struct vk_context *vulkan = plan->context->state;
+    const struct vk_plan *state = plan->state;
+    double seconds = 0, work = sum_work(plan, stages, &seconds);
+    struct vk_recording recording = draft_vk_recording(commands, work, chunk);
+    draft_status status = draft_vk_alive(&vulkan->device);
+    for (unsigned s = 0; s < DRAFT_STAGES && !status; s++)
+        for (uint32_t i = 0; stages & 1u << s && i < state->stages[s].count; i++)
+            draft_vk_record_step(&vulkan->device, &recording, vulkan->cache.layout,
+                                 &state->stages[s].steps[i], args);
+    return status;
+}
+
+static void estimate(const draft_plan *plan, uint32_t stages, struct draft_vulkan_work *out)
+{
+    *out = (struct draft_vulkan_work){.chunks = 1};
+    out->flops = sum_work(plan, stages, &out->seconds);
+    double chunks = out->seconds / draft_vk_target + 1;
+    out->chunks = chunks < UINT32_MAX ? (uint32_t)chunks : UINT32_MAX;
 }
 
 const struct draft_backend draft_backend_vulkan = {
     .name = "vulkan",
+    .adopts = true,
     .devices = devices,
     .open = open_device,
     .close = close_device,
@@ -280,4 +336,7 @@ const struct draft_backend draft_backend_vulkan = {
     .end = end,
     .wait = wait_for_work,
     .variants = draft_vk_variant_names,
+    .record = record,
+    .requirements = draft_vk_requirements,
+    .estimate = estimate,
 };

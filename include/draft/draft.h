@@ -113,7 +113,8 @@ struct draft_context_params {
     uint32_t device;         /* index within the backend; ignored where device_name is set    */
     const char *device_name; /* NULL, or part of a device's name, case ignored                */
     const void *native;   /* NULL, or the caller's own device for the backend that is named above,
-                             device and device_name ignored: draft/cuda.h. Others: UNSUPPORTED */
+                             device and device_name ignored: draft/cuda.h, draft/vulkan.h. Others:
+                             UNSUPPORTED                                                      */
     uint32_t threads;     /* CPU backend: worker threads; 0: one for each processor        */
     struct draft_log log; /* copied; used until the context is destroyed                   */
 };
@@ -266,21 +267,24 @@ struct draft_run_params {
                                 exp(logit) over the kept keys; -inf where there are none. Like
                                 valid, a multiple of 4                                           */
     draft_address workspace; /* layout.size bytes, aligned to layout.alignment                  */
-    draft_address valid; /* 0: all text is valid. Or u32 [batch, 2]: the first valid[b][0] prefix
+    draft_address valid;    /* 0: all text is valid. Or u32 [batch, 2]: the first valid[b][0] prefix
                                 and valid[b][1] suffix tokens of sample b; larger values mean all.
                                 Other text keys are never attended; their rows get out = 0, lse = -inf */
-    uint32_t stages;     /* bits of draft_stage; 0: all. Fewer use what is in the workspace:
+    uint32_t stages;        /* bits of draft_stage; 0: all. Fewer use what is in the workspace:
                                 DRAFT_ATTEND alone runs lists of an earlier run or the caller's own
                                 (draft_lists_write, or written by the caller's kernels)          */
-    void *queue;         /* NULL: the context's own queue. CUDA backend: or a CUstream, see
-                                draft/cuda.h. Others: UNSUPPORTED                                */
+    void *queue;            /* NULL: the context's own queue. CUDA backend: or a CUstream, see
+                                draft/cuda.h. Vulkan backend on the caller's device: or a
+                                VkCommandBuffer, see draft/vulkan.h. Others: UNSUPPORTED         */
+    uint32_t chunk, chunks; /* chunks 0 or 1: everything. Else part `chunk`, 0 to chunks - 1, of the
+                                work, about equal parts: with a VkCommandBuffer only             */
 };
 
 /* Enqueue the stages on the queue, in order; the effects are visible to later work on the same queue
  * and, after draft_wait or draft_read, to the host. Allocates nothing and does not wait, except that
  * the CPU backend returns when the work is done, and the Vulkan backend may wait for earlier
  * submissions of its own so that no more than a bounded number is under way. On CUDA it can be
- * captured into a graph: draft/cuda.h.
+ * captured into a graph: draft/cuda.h. With a VkCommandBuffer it is recorded: draft/vulkan.h.
  * Thread-safe; runs that overlap in time need distinct workspaces and outputs.
  * Errors: ARGUMENT (nothing was enqueued), MEMORY, DEVICE. */
 DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_run(const draft_plan *plan,
