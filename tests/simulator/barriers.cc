@@ -267,7 +267,7 @@ void end_sm90(Block &block)
             fault("the block ends, and products of warp group %u were not waited for",
                   group.number);
     check_registers(block);
-    finish_stores(block);
+    end_stores(block);
 }
 
 std::string describe_sm90(const Thread &thread)

@@ -127,6 +127,7 @@ KERNEL_WITH_MAPS(fault_box_store, THREADS, 1)
                            (int)a.k_token};
         tensor_store(maps.out, tile, at);
         tensor_store_commit();
+        tensor_store_wait_read();
     }
 }
 
@@ -134,7 +135,7 @@ KERNEL_WITH_MAPS(fault_box_store, THREADS, 1)
 
 // Threads write a tile, which is stored, and overwrite it.
 // 1 no fence   2 not committed      3 nobody waits until it was read  4 no barrier before the store
-// 5 not overwritten, nobody waits: right    6 another thread waits    7 fence after the barrier
+// 5 not overwritten, nobody waits    6 another thread waits    7 fence after the barrier
 // 8 thread 0 alone fences
 KERNEL_WITH_MAPS(fault_store, THREADS, 1)
 {

@@ -108,8 +108,8 @@ void group_together(const GroupCollective &collective, void *slot);
 /* Bytes have come for the phase that was going on when they were sent for. */
 void barrier_complete(Block &block, MemoryBarrier &barrier, uint32_t phase, uint32_t bytes);
 MemoryBarrier &find_barrier(uint32_t address);
-/* Without what is still under way: when the block ends. */
-void finish_stores(Block &block);
+/* None may be under way when the block ends. */
+void end_stores(const Block &block);
 
 /* Where 16 bytes lie that are swizzled by 128 bytes. */
 inline uint32_t swizzle(uint32_t address)

@@ -173,13 +173,15 @@ void tensor_store_wait_read()
     thread.stores.committed.clear();
 }
 
-void finish_stores(Block &block)
+/* Its shared memory goes to another block. */
+void end_stores(const Block &block)
 {
-    for (Thread &thread : block.threads) {
+    for (const Thread &thread : block.threads) {
         if (!thread.stores.open.empty())
             fault("the block ends, and a store of thread %u was not committed", thread.id);
-        for (const TensorStore &store : thread.stores.committed)
-            perform_store(block, store);
+        if (!thread.stores.committed.empty())
+            fault("the block ends, and nobody has waited until a store of thread %u was read",
+                  thread.id);
     }
 }
 

@@ -134,7 +134,7 @@ static const struct planted {
     {"fault_store", 2, "not committed"},
     {"fault_store", 3, "may still read"},
     {"fault_store", 4, ""}, /* a race, or not written yet */
-    {"fault_store", 5, nullptr},
+    {"fault_store", 5, "nobody has waited until a store"},
     {"fault_store", 6, "may still read"},
     {"fault_store", 7, "written by threads and not fenced"},
     {"fault_store", 8, "written by threads and not fenced"},
