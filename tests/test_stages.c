@@ -173,6 +173,62 @@ START_TEST(rows_are_apart)
 }
 END_TEST
 
+/* The first query blocks keep all key blocks, the others their own alone. */
+enum { KEEP_ALL = 4 };
+
+static void write_short_lists(struct rig *rig)
+{
+    uint32_t blocks = rig->problem->grid.blocks;
+    size_t heads = (size_t)rig->problem->batch * rig->problem->heads, rows = heads * blocks;
+    uint32_t *counts = test_alloc(rows, sizeof *counts);
+    uint16_t *lists = test_alloc(rows * blocks, sizeof *lists);
+    for (size_t r = 0; r < rows; r++) {
+        bool all = r % blocks < KEEP_ALL;
+        counts[r] = all ? blocks : 1;
+        lists[r * blocks] = all ? 0 : (uint16_t)(r % blocks);
+        for (uint32_t e = 1; e < counts[r]; e++)
+            lists[r * blocks + e] = (uint16_t)e;
+    }
+    OK(draft_lists_write(rig->plan, rig->workspace.data, counts, lists));
+    free(lists);
+    free(counts);
+}
+
+/* Values that are not numbers stay with those who keep them, whatever a kernel had in its hands
+ * before: text fills more rows of a tile than video does here. */
+START_TEST(blocks_are_apart)
+{
+    const struct test_case *test = case_named("tile 3x5x8");
+    for (size_t d = 0; d < device_count; d++) {
+        struct problem problem;
+        struct rig rig;
+        draft_plan *plan = NULL;
+        problem_init(&problem, test, cells_tile(&devices[d], test));
+        OK(rig_plan(&devices[d], test, NULL, &plan));
+        rig_init(&rig, &devices[d], &problem, plan);
+        rig_reset(&rig);
+        write_short_lists(&rig);
+        const struct oracle_grid *g = &problem.grid;
+        size_t size = type_size(problem.v.type), row = problem.dim * size;
+        uint8_t *nan = test_alloc(row, 1);
+        memset(nan, POISON, row);
+        for (uint32_t token = g->tokens - test->params.shape.suffix; token < g->tokens; token++)
+            buffer_put(&rig.v, tensor_row(&problem.v, 0, token, 0) * size, nan, row);
+        OK(rig_run(&rig, DRAFT_ATTEND));
+        const uint8_t *out = buffer_get(&rig.out);
+        for (uint32_t token = 0; token < g->tokens; token++) {
+            bool is_text = g->block_of[token] >= g->prefix_blocks + g->video_blocks;
+            bool keeps = g->block_of[token] < KEEP_ALL || is_text;
+            uint64_t at = tensor_row(&problem.out, 0, token, 0);
+            ck_assert(isnan(type_load(problem.out.type, out, at)) == keeps);
+        }
+        free(nan);
+        rig_free(&rig);
+        problem_free(&problem);
+    }
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     device_count = devices_open(argc > 1 ? argv[1] : NULL, devices);
@@ -187,6 +243,7 @@ int main(int argc, char **argv)
     TCase *strange = tcase_create("not numbers");
     tcase_add_loop_test(strange, not_numbers, 0, sizeof strange_cases / sizeof *strange_cases);
     tcase_add_test(strange, rows_are_apart);
+    tcase_add_test(strange, blocks_are_apart);
     suite_add_tcase(suite, strange);
     int status = suite_main(suite, false);
     print_tallies();
