@@ -167,6 +167,20 @@ static void run_devices(struct run *run, bool with_f32, const struct test_case *
     }
 }
 
+/* Cells came in the order in which they first ran; reports go device by device. */
+static void sort_tallies(struct verify *v)
+{
+    struct tallies *t = &v->tallies;
+    struct tally *sorted = program_calloc(t->count, sizeof *sorted);
+    size_t count = 0;
+    for (size_t d = 0; d < v->device_count; d++)
+        for (size_t i = 0; i < t->count; i++)
+            if (t->rows[i].cell.device == &v->devices[d].device)
+                sorted[count++] = t->rows[i];
+    free(t->rows);
+    t->rows = sorted;
+}
+
 static void run_cases(struct verify *v, const struct test_case *const *cases)
 {
     struct run run = {.verify = v};
@@ -178,6 +192,7 @@ static void run_cases(struct verify *v, const struct test_case *const *cases)
     program_progress_end(run.progress);
     test_print_to(NULL, NULL);
     free(run.text);
+    sort_tallies(v);
 }
 
 /* ---- Reports ---- */

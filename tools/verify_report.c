@@ -36,11 +36,14 @@ static const char *refusal_of(const struct verify *v, const struct cell *cell)
 }
 
 /* What became of a device as a whole. */
-static const char *device_state(const struct verify_device *d)
+static const char *device_state(const struct verify *v, const struct verify_device *d)
 {
     if (!d->device.context)
         return "not opened";
-    return d->cases ? "verified" : "no case fits its types";
+    for (size_t i = 0; i < v->tallies.count; i++)
+        if (v->tallies.rows[i].cell.device == &d->device && v->tallies.rows[i].failed)
+            return "failed";
+    return d->cases ? "passed" : "no case fits its types";
 }
 
 /* The last line of the log without its end: the reason where a device was not opened. */
@@ -95,12 +98,12 @@ static void summary_text(const struct verify *v, char text[256])
 
 void verify_print(const struct verify *v)
 {
-    struct program_table *devices = program_table_create("device\tname\tdriver\t");
+    struct program_table *devices = program_table_create("device\tname\tdriver\tresult");
     for (size_t i = 0; i < v->device_count; i++) {
         const struct verify_device *d = &v->devices[i];
         program_table_add(devices, "%s %u\t%s\t%s\t%s", d->device.info.backend,
                           d->device.info.index, d->device.info.name, d->device.info.driver,
-                          device_state(d));
+                          device_state(v, d));
     }
     program_table_print(devices);
     putchar('\n');
@@ -114,7 +117,7 @@ void verify_print(const struct verify *v)
         time_text(t, time);
         result_text(v, t, result);
         program_table_add(table, "%s %u\t%s\t%s\t%u\t%u\t%s\t%s\t%s", info->backend, info->index,
-                          t->cell.stage, t->cell.variant ? t->cell.variant : "chosen", t->runs,
+                          t->cell.stage, t->cell.variant ? t->cell.variant : "default", t->runs,
                           t->failed, error, time, result);
     }
     program_table_print(table);
@@ -189,7 +192,7 @@ cJSON *verify_json(const struct verify *v)
         const char *line;
         int length = last_line(&d->device.log, &line);
         cJSON *device = program_json_device(&d->device.info);
-        cJSON_AddStringToObject(device, "state", device_state(d));
+        cJSON_AddStringToObject(device, "result", device_state(v, d));
         char reason[256];
         snprintf(reason, sizeof reason, "%.*s", length, line);
         if (!d->device.context)
@@ -221,7 +224,7 @@ static void markdown_text(FILE *file, const char *text)
 
 static void markdown_devices(const struct verify *v, FILE *file)
 {
-    fputs("| device | name | driver | |\n| --- | --- | --- | --- |\n", file);
+    fputs("| device | name | driver | result |\n| --- | --- | --- | --- |\n", file);
     for (size_t i = 0; i < v->device_count; i++) {
         const struct verify_device *d = &v->devices[i];
         const char *line;
@@ -230,7 +233,7 @@ static void markdown_devices(const struct verify *v, FILE *file)
         markdown_text(file, d->device.info.name);
         fputs(" | ", file);
         markdown_text(file, d->device.info.driver);
-        fprintf(file, " | %s", device_state(d));
+        fprintf(file, " | %s", device_state(v, d));
         if (!d->device.context)
             fprintf(file, ": %.*s", length, line);
         fputs(" |\n", file);
@@ -243,14 +246,14 @@ void verify_markdown(const struct verify *v, FILE *file)
     char summary[256];
     summary_text(v, summary);
     fprintf(file,
-            "# draft verify %u.%u.%u\n\n%s. %zu cases%s%s%s%s, seed %llu.\n\n"
+            "# draft verify %u.%u.%u\n\n%s. %zu case%s%s%s%s%s, seed %llu.\n\n"
             "Each stage of each device, in each variant, against a plain computation in double "
             "precision.\n`error` is the largest one as a share of its tolerance; lists of "
             "`select` are compared bit by bit.\n`all`: the stages in a row, with the variants "
             "that the library chooses.\n\n",
             number >> 16, number >> 8 & 255, number & 255, summary, v->case_count,
-            v->quick ? ", quick" : "", v->filter ? ", only \"" : "", v->filter ? v->filter : "",
-            v->filter ? "\"" : "", (unsigned long long)test_seed());
+            v->case_count == 1 ? "" : "s", v->quick ? ", quick" : "", v->filter ? ", only \"" : "",
+            v->filter ? v->filter : "", v->filter ? "\"" : "", (unsigned long long)test_seed());
     markdown_devices(v, file);
     fputs("\n| device | stage | variant | cases | failed | error | time | result |\n"
           "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |\n",
@@ -263,7 +266,7 @@ void verify_markdown(const struct verify *v, FILE *file)
         result_text(v, t, result);
         fprintf(file, "| %s %u | %s | %s | %u | %u | %s | %s | ", t->cell.device->info.backend,
                 t->cell.device->info.index, t->cell.stage,
-                t->cell.variant ? t->cell.variant : "chosen", t->runs, t->failed, error, time);
+                t->cell.variant ? t->cell.variant : "default", t->runs, t->failed, error, time);
         markdown_text(file, result);
         fputs(" |\n", file);
     }
