@@ -278,12 +278,13 @@ static void attempt_free(void *user)
     rig_free(&a->rig);
 }
 
-static size_t run_cell(struct attempt *a, const struct cell *cell, cell_done *done, void *user)
+static size_t run_cell(struct attempt *a, const struct cell *cell, cell_told *told, void *user)
 {
     a->cell = cell;
     a->plan = NULL;
     a->rig = (struct rig){0};
     a->outcome = (struct outcome){0};
+    told(user, cell, NULL);
     checks_take_worst();
     bool whole = test_attempt(attempt_run, a);
     a->outcome.worst = checks_take_worst();
@@ -292,7 +293,7 @@ static size_t run_cell(struct attempt *a, const struct cell *cell, cell_done *do
         test_print("    %s: not finished\n", cell_name(cell->device, cell->stage, cell->variant));
     if (!test_attempt(attempt_free, a) || !whole)
         a->outcome.mismatches++;
-    done(user, cell, &a->outcome);
+    told(user, cell, &a->outcome);
     return a->outcome.mismatches;
 }
 
@@ -327,14 +328,14 @@ static void prepare(void *user)
 }
 
 size_t cells_run(struct test_device *device, const struct test_case *test, struct inputs *in,
-                 cell_done *done, void *user)
+                 cell_told *told, void *user)
 {
     struct preparation preparation = {device, test, in};
     struct cell all = {device, "all", NULL};
     struct attempt a = {.in = in, .stage = 0, .run = all_in_a_row};
     size_t bad = 0;
     if (!in->pooled_q && !test_attempt(prepare, &preparation)) {
-        done(user, &all, &(struct outcome){.mismatches = 1});
+        told(user, &all, &(struct outcome){.mismatches = 1});
         return 1;
     }
     for (int s = 0; s < DRAFT_STAGES; s++) {
@@ -345,11 +346,11 @@ size_t cells_run(struct test_device *device, const struct test_case *test, struc
         const char *const *variants = device->context->backend->variants(a.stage);
         for (; *variants; variants++) {
             struct cell cell = {device, draft_stage_name(a.stage), *variants};
-            bad += run_cell(&a, &cell, done, user);
+            bad += run_cell(&a, &cell, told, user);
         }
     }
     a.run = all_in_a_row;
-    return bad + run_cell(&a, &all, done, user);
+    return bad + run_cell(&a, &all, told, user);
 }
 
 /* ---- Tallies ---- */

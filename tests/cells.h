@@ -33,8 +33,9 @@ struct outcome {
     double seconds;    /* of the device's runs                                               */
 };
 
-/* The outcome of a cell: also what printed about it has been printed. */
-typedef void cell_done(void *user, const struct cell *cell, const struct outcome *outcome);
+/* Called before a cell runs, with NULL for its outcome, and after it, when all that is to be said about
+ * it has been printed. */
+typedef void cell_told(void *user, const struct cell *cell, const struct outcome *outcome);
 
 /* Does the device take the type of the case? */
 bool cells_take(const struct test_device *device, const struct test_case *test);
@@ -44,7 +45,7 @@ struct draft_tile cells_tile(struct test_device *device, const struct test_case 
 
 /* Run the case on a device. `in` belongs to this case. Returns how many mismatches there were. */
 size_t cells_run(struct test_device *device, const struct test_case *test, struct inputs *in,
-                 cell_done *done, void *user);
+                 cell_told *told, void *user);
 
 /* What became of a cell over many cases. */
 struct tally {

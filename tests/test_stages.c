@@ -48,6 +48,8 @@ static int verbosity(void)
 static void cell_ran(void *user, const struct cell *cell, const struct outcome *outcome)
 {
     (void)user;
+    if (!outcome)
+        return;
     tallies_add(&tallies, cell, outcome);
     if (verbosity() > 1)
         printf("    %6.2f s  %s\n", outcome->seconds,

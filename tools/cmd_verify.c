@@ -4,9 +4,11 @@
  * library. The cases, the reference and the tolerances are those of tests/. */
 #include "verify.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 struct run {
     struct verify *verify;
@@ -134,9 +136,35 @@ static void add_refusal(struct verify *v, const struct cell *cell)
     v->refusals[v->refusal_count++] = refusal;
 }
 
-static void cell_ran(void *user, const struct cell *cell, const struct outcome *outcome)
+/* What runs now, as a message: at file scope, since a signal handler has to find it. */
+static char running[256];
+
+static void on_crash(int number)
+{
+    if (write(STDERR_FILENO, running, strlen(running)) < 0)
+        running[0] = 0; /* there is nobody to be told */
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* Drivers crash: say where. Handlers of others stay. */
+static void watch_crashes(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    struct sigaction action = {.sa_handler = on_crash}, before;
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+            sigaction(signals[i], &action, NULL);
+}
+
+static void cell_told_of(void *user, const struct cell *cell, const struct outcome *outcome)
 {
     struct run *run = user;
+    if (!outcome) {
+        snprintf(running, sizeof running, "draft: crashed in case \"%s\", %s\n", run->test->name,
+                 cell_name(cell->device, cell->stage, cell->variant));
+        return;
+    }
     struct tally *tally = tallies_add(&run->verify->tallies, cell, outcome);
     if (outcome->refused && tally->refused == 1)
         add_refusal(run->verify, cell);
@@ -160,7 +188,7 @@ static void run_devices(struct run *run, bool with_f32, const struct test_case *
             if (!cells_take(&device->device, cases[c]))
                 continue;
             device->cases++;
-            cells_run(&device->device, cases[c], &in, cell_ran, run);
+            cells_run(&device->device, cases[c], &in, cell_told_of, run);
         }
         if (in.pooled_q)
             inputs_free(&in);
@@ -185,6 +213,7 @@ static void run_cases(struct verify *v, const struct test_case *const *cases)
 {
     struct run run = {.verify = v};
     test_print_to(listen, &run);
+    watch_crashes();
     run.progress = program_progress_begin("verify", v->case_count * v->device_count);
     run_devices(&run, true, cases);
     cases_change_f32(DRAFT_F16);

@@ -2,7 +2,8 @@
  *
  * A driver that computes wrongly: the program `draft` is linked once more with this around
  * draft_run. $DRAFT_PLANT names a stage and a kernel, "attend avx2": where that kernel runs, one
- * number of its result is changed afterwards; "fail avx2": attend by that kernel fails instead. */
+ * number of its result is changed afterwards; "fail avx2": attend by that kernel fails instead, "crash avx2":
+ * it crashes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,10 +45,14 @@ draft_status __wrap_draft_run(const draft_plan *plan, const struct draft_run_par
 {
     const char *planted = getenv("DRAFT_PLANT");
     draft_status status = DRAFT_OK;
+    const char *attend = draft_plan_kernel(plan, DRAFT_ATTEND);
     char name[64];
-    snprintf(name, sizeof name, "fail %s", draft_plan_kernel(plan, DRAFT_ATTEND));
+    snprintf(name, sizeof name, "fail %s", attend);
     if (planted && params->stages == DRAFT_ATTEND && strcmp(planted, name) == 0)
         return DRAFT_ERROR_DEVICE;
+    snprintf(name, sizeof name, "crash %s", attend);
+    if (planted && params->stages == DRAFT_ATTEND && strcmp(planted, name) == 0)
+        abort();
     status = __real_draft_run(plan, params);
     for (unsigned s = 0; s < DRAFT_STAGES && planted && !status; s++) {
         draft_stage stage = (draft_stage)(1u << s);

@@ -228,6 +228,20 @@ START_TEST(one_failing_call)
 }
 END_TEST
 
+START_TEST(a_crash)
+{
+    char variant[64], plant[128], text[256];
+    chosen(DRAFT_ATTEND, variant);
+    snprintf(plant, sizeof plant, "crash %s", variant);
+    filter = "dim 128 f16";
+    int code = verify(planted, plant, "--save report.md");
+    ck_assert_msg(code != 0 && code != 1, "exit code %d", code);
+    snprintf(text, sizeof text, "draft: crashed in case \"dim 128 f16\", %s\n",
+             cell_name(&devices[0], "attend", variant));
+    ck_assert_msg(strstr(content("err"), text), "'%s' expected, got '%s'", text, content("err"));
+}
+END_TEST
+
 /* ---- Usage ---- */
 
 static void refused(const char *arguments, int code, const char *message)
@@ -358,6 +372,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tests, one_wrong_number, cpu ? 0 : DRAFT_STAGES - 1, DRAFT_STAGES);
     if (cpu) {
         tcase_add_test(tests, one_failing_call);
+        tcase_add_test(tests, a_crash);
         tcase_add_test(tests, usage);
         tcase_add_test(tests, quick_cases_have_every_feature);
         tcase_add_test(tests, attempts_end_where_they_began);
