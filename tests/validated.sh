@@ -8,6 +8,7 @@ trap 'rm -rf "$folder"' EXIT
 cat >"$folder/vk_layer_settings.txt" <<SETTINGS
 khronos_validation.debug_action = VK_DBG_LAYER_ACTION_LOG_MSG
 khronos_validation.report_flags = error,warn
+khronos_validation.enables = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT
 khronos_validation.log_filename = $folder/messages
 SETTINGS
 VK_INSTANCE_LAYERS=$layer VK_LAYER_SETTINGS_PATH=$folder VK_LOADER_DEBUG=layer \

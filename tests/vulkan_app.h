@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A program with Vulkan of its own, for draft/vulkan.h: loader, instance, device, command buffers and
+ * memory, made by the test itself. What fails here fails the test. */
+#ifndef DRAFT_TESTS_VULKAN_APP_H
+#define DRAFT_TESTS_VULKAN_APP_H
+
+#define VK_NO_PROTOTYPES
+#include <vulkan/vulkan_core.h>
+
+#include <draft/vulkan.h>
+
+#include "suite.h"
+
+#define APP_INSTANCE_FUNCTIONS(X)                                                                  \
+    X(vkDestroyInstance)                                                                           \
+    X(vkEnumeratePhysicalDevices)                                                                  \
+    X(vkEnumerateDeviceExtensionProperties)                                                        \
+    X(vkGetPhysicalDeviceProperties2)                                                              \
+    X(vkGetPhysicalDeviceQueueFamilyProperties)                                                    \
+    X(vkGetPhysicalDeviceMemoryProperties)                                                         \
+    X(vkCreateDevice)                                                                              \
+    X(vkDestroyDevice)                                                                             \
+    X(vkGetDeviceQueue)                                                                            \
+    X(vkDeviceWaitIdle)                                                                            \
+    X(vkQueueSubmit)                                                                               \
+    X(vkQueueWaitIdle)                                                                             \
+    X(vkCreateCommandPool)                                                                         \
+    X(vkDestroyCommandPool)                                                                        \
+    X(vkAllocateCommandBuffers)                                                                    \
+    X(vkBeginCommandBuffer)                                                                        \
+    X(vkEndCommandBuffer)                                                                          \
+    X(vkCmdPipelineBarrier)                                                                        \
+    X(vkCmdExecuteCommands)                                                                        \
+    X(vkCreatePipelineCache)                                                                       \
+    X(vkDestroyPipelineCache)                                                                      \
+    X(vkGetPipelineCacheData)                                                                      \
+    X(vkCreateBuffer)                                                                              \
+    X(vkDestroyBuffer)                                                                             \
+    X(vkGetBufferMemoryRequirements)                                                               \
+    X(vkGetBufferDeviceAddress)                                                                    \
+    X(vkAllocateMemory)                                                                            \
+    X(vkFreeMemory)                                                                                \
+    X(vkBindBufferMemory)                                                                          \
+    X(vkMapMemory)
+
+struct app_vulkan {
+    PFN_vkGetInstanceProcAddr vkGetInstanceProcAddr;
+    PFN_vkCreateInstance vkCreateInstance;
+#define X(name) PFN_##name name;
+    APP_INSTANCE_FUNCTIONS(X)
+#undef X
+};
+extern struct app_vulkan vk;
+
+#define VK(call) ck_assert_int_eq(vk.call, VK_SUCCESS)
+
+/* Open the loader; false where there is none. */
+bool app_open(void);
+
+/* An instance, and a device with one queue. */
+struct app {
+    VkInstance instance;
+    VkPhysicalDevice physical;
+    uint32_t family;
+    VkPhysicalDeviceVulkan12Features features; /* as they were enabled */
+    const char *extensions[16];
+    uint32_t extension_count;
+    VkDevice device;
+    VkQueue queue;
+    struct test_device adopted; /* the library on it */
+};
+
+/* The device that the library lists like this. Enables what the library asks for. */
+void app_init(struct app *app, const struct draft_device_info *info);
+/* Destroys the library's context first: nothing of the caller's may have gone with it. */
+void app_free(struct app *app);
+
+/* Everything but queue, allocation and pipeline_cache. */
+struct draft_vulkan_native app_native(const struct app *app);
+/* A context of the library on the device; into app->adopted. */
+draft_status app_adopt(struct app *app, const struct draft_vulkan_native *native);
+
+/* Command buffers of a pool of their own, being recorded; again and again submittable. */
+struct app_commands {
+    const struct app *app;
+    VkCommandPool pool;
+    VkCommandBuffer buffer;
+};
+void app_commands_init(struct app_commands *commands, const struct app *app,
+                       VkCommandBufferLevel level);
+void app_commands_free(struct app_commands *commands);
+/* No more is recorded. to_host: after a barrier that lets the host read what shaders wrote. */
+void app_commands_end(const struct app_commands *commands, bool to_host);
+/* All in one submission. */
+void app_submit(const struct app *app, const struct app_commands *commands, uint32_t count);
+void app_wait(const struct app *app);
+
+/* Memory that the host has mapped, coherent. */
+struct app_memory {
+    VkBuffer buffer;
+    VkDeviceMemory memory;
+    uint8_t *map;
+    draft_address address;
+};
+void app_memory_init(struct app_memory *memory, const struct app *app, size_t size);
+void app_memory_free(struct app_memory *memory, const struct app *app);
+
+#endif
