@@ -39,7 +39,7 @@ class SharedMemory
     /* For a new block. Nothing is written yet. */
     void reset(uint32_t threads, size_t dynamic_size);
 
-    /* The array that the declaration `key` stands for; the first thread that comes here makes it. */
+    /* The array that the declaration `key` stands for; the first thread that comes makes it. */
     uint32_t declare(const void *key, size_t size);
 
     /* warp_read: on behalf of all lanes of the running thread's warp. */

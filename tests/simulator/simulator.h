@@ -66,7 +66,7 @@ bool execute(const Launch &launch, std::string *report);
 /* 0 where there is no more. Addresses are those of the process, 512 bytes aligned. */
 uint64_t memory_allocate(size_t size);
 bool memory_free(uint64_t address); /* false: no such allocation              */
-/* The allocation that holds the range [address, address + size): nullptr if none does. Thread-safe. */
+/* The allocation that holds the range [address, address + size); false: none does. Thread-safe. */
 struct Allocation {
     uint64_t address;
     size_t size;
