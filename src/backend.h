@@ -84,8 +84,8 @@ struct draft_chunk {
     uint32_t index, count;
 };
 
-/* Every pointer is set but the last three. Functions with a draft_status log the reason of a failure
- * themselves. */
+/* Every pointer is set but the last three. Functions with a draft_status log the reason of a
+ * failure themselves. */
 struct draft_backend {
     const char *name;
     /* Takes the caller's own device and queues: draft_context_params.native, where open also fills

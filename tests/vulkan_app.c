@@ -251,3 +251,108 @@ void app_memory_free(struct app_memory *memory, const struct app *app)
     vk.vkDestroyBuffer(app->device, memory->buffer, NULL);
     vk.vkFreeMemory(app->device, memory->memory, NULL);
 }
+
+/* ---- Runs ---- */
+
+struct test_device devices[MAX_DEVICES];
+size_t device_count;
+
+const char *const names[CASES] = {"dim 64 bf16", "tile 2x3x4", "batch valid gaps"};
+
+void fill(struct rig *rig, int inputs)
+{
+    const struct host_tensor *q = &rig->problem->q, *k = &rig->problem->k;
+    if (q->size == k->size) {
+        buffer_put(&rig->q, 0, inputs ? k->bytes : q->bytes, q->size);
+        buffer_put(&rig->k, 0, inputs ? q->bytes : k->bytes, q->size);
+    } else if (inputs) { /* grouped heads */
+        memset(buffer_image(&rig->v), 0, rig->v.size);
+        buffer_put(&rig->v, 0, buffer_image(&rig->v), rig->v.size);
+    } else {
+        buffer_put(&rig->v, 0, rig->problem->v.bytes, rig->v.size);
+    }
+}
+
+void setup_rig(struct rig *rig, struct test_device *device, struct problem *problem,
+               const char *name)
+{
+    draft_plan *plan = NULL;
+    OK(rig_plan(device, case_named(name), NULL, &plan));
+    problem_init(problem, case_named(name), plan->layout.tile);
+    rig_init(rig, device, problem, plan);
+    rig_reset(rig);
+}
+
+void free_rig(struct rig *rig, struct problem *problem)
+{
+    rig_free(rig);
+    problem_free(problem);
+}
+
+/* out and lse of each case for each of the inputs, by the library's own device. */
+static struct {
+    uint8_t *out, *lse;
+} expected[CASES][INPUTS];
+
+static uint8_t *copy_of(struct buffer *buffer)
+{
+    uint8_t *copy = test_alloc(buffer->size, 1);
+    memcpy(copy, buffer_get(buffer), buffer->size);
+    return copy;
+}
+void expect_all(void)
+{
+    for (int c = 0; c < CASES; c++) {
+        struct problem problem;
+        struct rig rig;
+        setup_rig(&rig, &devices[0], &problem, names[c]);
+        for (int i = 0; i < INPUTS; i++) {
+            fill(&rig, i);
+            rig_reset(&rig);
+            OK(rig_run(&rig, 0));
+            expected[c][i].out = copy_of(&rig.out);
+            expected[c][i].lse = copy_of(&rig.lse);
+        }
+        ck_assert(memcmp(expected[c][0].out, expected[c][1].out, rig.out.size) != 0);
+        free_rig(&rig, &problem);
+    }
+}
+
+void forget_all(void)
+{
+    for (int c = 0; c < CASES; c++)
+        for (int i = 0; i < INPUTS; i++)
+            free(expected[c][i].out), free(expected[c][i].lse);
+}
+
+const uint8_t *expected_out(int c, int inputs)
+{
+    ck_assert_ptr_nonnull(expected[c][inputs].out);
+    return expected[c][inputs].out;
+}
+
+bool is_expected(struct rig *rig, int c, int inputs)
+{
+    ck_assert_ptr_nonnull(expected[c][inputs].out);
+    return memcmp(buffer_get(&rig->out), expected[c][inputs].out, rig->out.size) == 0 &&
+           memcmp(buffer_get(&rig->lse), expected[c][inputs].lse, rig->lse.size) == 0;
+}
+
+void record_chunk(struct rig *rig, const struct app_commands *commands, uint32_t chunk,
+                  uint32_t chunks)
+{
+    struct draft_run_params run = rig->run;
+    run.stages = 0;
+    run.queue = commands->buffer;
+    run.chunk = chunk;
+    run.chunks = chunks;
+    OK(draft_run(rig->plan, &run));
+}
+
+/* The library on a device of the app, without a queue. */
+void setup_app(struct app *app)
+{
+    app_init(app, &devices[0].info);
+    struct draft_vulkan_native native = app_native(app);
+    OK(app_adopt(app, &native));
+}

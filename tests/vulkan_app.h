@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program with Vulkan of its own, for draft/vulkan.h: loader, instance, device, command buffers and
- * memory, made by the test itself. What fails here fails the test. */
+ * A program with Vulkan of its own, for draft/vulkan.h: loader, instance, device, command buffers
+ * and memory, made by the test itself. What fails here fails the test. */
 #ifndef DRAFT_TESTS_VULKAN_APP_H
 #define DRAFT_TESTS_VULKAN_APP_H
 
@@ -10,6 +10,7 @@
 
 #include <draft/vulkan.h>
 
+#include "rig.h"
 #include "suite.h"
 
 #define APP_INSTANCE_FUNCTIONS(X)                                                                  \
@@ -105,5 +106,37 @@ struct app_memory {
 };
 void app_memory_init(struct app_memory *memory, const struct app *app, size_t size);
 void app_memory_free(struct app_memory *memory, const struct app *app);
+
+/* ---- Runs ---- */
+
+/* Devices of the library's own. */
+extern struct test_device devices[MAX_DEVICES];
+extern size_t device_count;
+
+enum { ALL_STAGES = DRAFT_POOL | DRAFT_SCORE | DRAFT_SELECT | DRAFT_ATTEND };
+
+enum { CASES = 3, INPUTS = 2 };
+extern const char *const names[CASES];
+
+void setup_rig(struct rig *rig, struct test_device *device, struct problem *problem,
+               const char *name);
+void free_rig(struct rig *rig, struct problem *problem);
+/* Which inputs a rig holds: as the case says, or with q and k exchanged (or no v). */
+void fill(struct rig *rig, int inputs);
+
+/* Run all cases on the library's own device, and keep what comes out. */
+void expect_all(void);
+void forget_all(void);
+/* Did case number c give the same, bit for bit? */
+bool is_expected(struct rig *rig, int c, int inputs);
+const uint8_t *expected_out(int c, int inputs);
+
+/* The library on a device of the app, without a queue. */
+void setup_app(struct app *app);
+void record_chunk(struct rig *rig, const struct app_commands *commands, uint32_t chunk,
+                  uint32_t chunks);
+
+/* What a caller may give, and what is refused: vulkan_natives.c. */
+TCase *natives_tests(void);
 
 #endif

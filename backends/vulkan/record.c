@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Recording into a command buffer of the caller. Nothing here depends on what was measured: all parts
- * of a run must agree about where they begin and end, whenever they are recorded. */
+ * Recording into a command buffer of the caller. Nothing here depends on what was measured: all
+ * parts of a run must agree about where they begin and end, whenever they are recorded. */
 #include <math.h>
 
 #include "device.h"
@@ -17,8 +17,8 @@ struct vk_recording draft_vk_recording(VkCommandBuffer commands, double work,
     };
 }
 
-/* How many groups of the step begin before `limit`. The end of one part and the beginning of the next
- * come from the same numbers, so that no group is lost or done twice. */
+/* How many groups of the step begin before `limit`. The end of one part and the beginning of the
+ * next come from the same numbers, so that no group is lost or done twice. */
 static uint32_t groups_before(const struct vk_recording *recording, const struct vk_step *step,
                               double limit)
 {

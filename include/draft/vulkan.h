@@ -103,8 +103,8 @@ struct draft_vulkan_native {
 };
 
 /* What to enable before vkCreateDevice, on native->physical_device.
- * features: NULL, or the chain that VkDeviceCreateInfo.pNext will be, with structures of features as
- * the caller wants them. Members that the kernels use and the device has are set, in those
+ * features: NULL, or the chain that VkDeviceCreateInfo.pNext will be, with structures of features
+ * as the caller wants them. Members that the kernels use and the device has are set, in those
  * structures that are there; nothing is ever cleared. Structures that matter:
  *   VkPhysicalDeviceVulkan12Features (or VkPhysicalDeviceBufferDeviceAddressFeatures and
  *   VkPhysicalDeviceTimelineSemaphoreFeatures): required.
@@ -126,7 +126,8 @@ struct draft_vulkan_work {
     uint32_t chunks; /* so that none is expected to take more than 100 ms; at least 1            */
 };
 
-/* stages: bits of draft_stage; 0: all. Errors: ARGUMENT, UNSUPPORTED (a plan of another backend). */
+/* stages: bits of draft_stage; 0: all.
+ * Errors: ARGUMENT, UNSUPPORTED (a plan of another backend). */
 DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_vulkan_estimate(const draft_plan *plan,
                                                                 uint32_t stages,
                                                                 struct draft_vulkan_work *out);
