@@ -63,7 +63,7 @@ class Tensor(Structure):
 class RunParams(Structure):
     _fields_ = [("q", Tensor), ("k", Tensor), ("v", Tensor), ("out", Tensor), ("lse", c_uint64),
                 ("workspace", c_uint64), ("valid", c_uint64), ("stages", c_uint32),
-                ("queue", c_void_p)]
+                ("queue", c_void_p), ("chunk", c_uint32), ("chunks", c_uint32)]
 
 
 class Density(Structure):
