@@ -200,7 +200,7 @@ static int run_bench(const struct request *r)
     struct bench b = {.request = r};
     struct draft_device_info device;
     uint64_t count = r->grid_given ? 1 : (uint64_t)__builtin_popcount(r->cases);
-    draft_status status = program_open(&r->device, &b.context);
+    draft_status status = program_open(&r->device, (draft_type)(r->type + 1), &b.context);
     if (status != DRAFT_OK)
         return program_exit_code(status);
     draft_context_device(b.context, &device);

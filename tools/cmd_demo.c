@@ -180,32 +180,42 @@ static draft_status run_methods(struct demo *d, draft_context *context, void *de
 
 enum { SPOT_ROWS = 4 }; /* of each head */
 
+void demo_softmax(const struct demo *d, uint32_t head, uint64_t token, double *weights)
+{
+    uint32_t dim = d->shape.dim;
+    size_t size = job_type_size(d->type);
+    float query[128], key[128];
+    double most = -INFINITY, sum = 0;
+    job_to_f32(d->type, query, d->q + (token * d->shape.heads + head) * dim * size, dim);
+    for (uint64_t t = 0; t < d->sizes.tokens; t++) {
+        double logit = 0;
+        job_to_f32(d->type, key, d->k + (t * d->shape.heads + head) * dim * size, dim);
+        for (uint32_t i = 0; i < dim; i++)
+            logit += (double)query[i] * (double)key[i];
+        weights[t] = logit / sqrt(dim);
+        most = fmax(most, weights[t]);
+    }
+    for (uint64_t t = 0; t < d->sizes.tokens; t++)
+        sum += weights[t] = exp(weights[t] - most);
+    for (uint64_t t = 0; t < d->sizes.tokens; t++)
+        weights[t] /= sum;
+}
+
 /* out of one row, in double, from the numbers that the library got. */
 static void exact_row(const struct demo *d, uint32_t head, uint64_t token, double *out)
 {
     uint32_t dim = d->shape.dim;
     size_t size = job_type_size(d->type);
-    float query[128], row[128];
-    double most = -INFINITY, sum = 0;
-    double *logits = program_calloc(d->sizes.tokens, sizeof *logits);
-    job_to_f32(d->type, query, d->q + (token * d->shape.heads + head) * dim * size, dim);
-    for (uint64_t t = 0; t < d->sizes.tokens; t++) {
-        job_to_f32(d->type, row, d->k + (t * d->shape.heads + head) * dim * size, dim);
-        for (uint32_t i = 0; i < dim; i++)
-            logits[t] += (double)query[i] * (double)row[i] / sqrt(dim);
-        most = fmax(most, logits[t]);
-    }
+    float row[128];
+    double *weights = program_calloc(d->sizes.tokens, sizeof *weights);
+    demo_softmax(d, head, token, weights);
     memset(out, 0, dim * sizeof *out);
     for (uint64_t t = 0; t < d->sizes.tokens; t++) {
-        double weight = exp(logits[t] - most);
-        sum += weight;
         job_to_f32(d->type, row, d->v + (t * d->shape.heads + head) * dim * size, dim);
         for (uint32_t i = 0; i < dim; i++)
-            out[i] += weight * (double)row[i];
+            out[i] += weights[t] * (double)row[i];
     }
-    for (uint32_t i = 0; i < dim; i++)
-        out[i] /= sum;
-    free(logits);
+    free(weights);
 }
 
 /* Relative L2 of the dense result over some rows of each head. */
@@ -447,7 +457,7 @@ static int run_demo(const struct request *r)
     }
     d.head = r->head < d.shape.heads ? r->head : 0;
     draft_context *context = NULL;
-    draft_status status = program_open(&r->device, &context);
+    draft_status status = program_open(&r->device, d.type, &context);
     if (!status)
         status = check_shape(context, &d, r->sparsity);
     int code = status ? program_exit_code(status) : PROGRAM_OK;

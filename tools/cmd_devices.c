@@ -22,19 +22,39 @@ static int print_json(const struct draft_device_info *devices, size_t count)
     return program_json_print(json);
 }
 
+/* Is it one GPU, through two backends? */
+static bool same_gpu(const struct draft_device_info *a, const struct draft_device_info *b)
+{
+    static const uint8_t unknown[sizeof a->uuid];
+    return memcmp(a->uuid, unknown, sizeof unknown) != 0 &&
+           memcmp(a->uuid, b->uuid, sizeof a->uuid) == 0;
+}
+
+/* Names are long, and one GPU has the same in each of its backends: each name has a line of its
+ * own, above those backends. */
 static int print_table(const struct draft_device_info *devices, size_t count)
 {
     struct program_table *table =
-        program_table_create("backend\t>index\tdevice\ttypes\t>memory\tattend\tdriver");
+        program_table_create("  backend\t>index\ttypes\t>memory\tattend\tdriver");
+    bool *shown = program_calloc(count, sizeof *shown);
     for (size_t i = 0; i < count; i++) {
-        const struct draft_device_info *d = &devices[i];
-        char types[16];
-        type_names(d->types, types);
-        program_table_add(table, "%s\t%u\t%s%s\t%s\t%.1f GiB\t%s\t%s", d->backend, d->index,
-                          d->name, d->software && strcmp(d->backend, "cpu") ? " (software)" : "",
-                          types, (double)d->memory / 0x1p30, d->attend, d->driver);
+        if (shown[i])
+            continue;
+        program_table_heading(table, "%s", devices[i].name);
+        for (size_t j = i; j < count; j++) {
+            const struct draft_device_info *d = &devices[j];
+            char types[16];
+            if (shown[j] || (j != i && !same_gpu(&devices[i], d)))
+                continue;
+            shown[j] = true;
+            type_names(d->types, types);
+            program_table_add(table, "  %s\t%u\t%s\t%.1f GiB\t%s\t%s%s", d->backend, d->index,
+                              types, (double)d->memory / 0x1p30, d->attend, d->driver,
+                              d->software && strcmp(d->backend, "cpu") ? " (software)" : "");
+        }
     }
     program_table_print(table);
+    free(shown);
     return PROGRAM_OK;
 }
 

@@ -78,8 +78,8 @@ static int parse(struct request *r, int argc, char **argv)
         {"scale", 0, PROGRAM_REAL, &r->scale, "X", "of the logits (default 1 / sqrt(dim))", NULL,
          NULL},
         {"type", 0, PROGRAM_CHOICE, &r->type, "TYPE",
-         "type that the inputs must have; bf16 reads '<u2' as bf16", job_type_names,
-         &r->type_given},
+         "attend in this type: inputs of others are converted;\nbf16 reads '<u2' as bf16",
+         job_type_names, &r->type_given},
         {"check", 0, PROGRAM_FLAG, &r->check, NULL,
          "compare with dense attention on the same device", NULL, NULL},
         {"tolerance", 0, PROGRAM_REAL, &r->tolerance, "X",
@@ -94,7 +94,7 @@ static int parse(struct request *r, int argc, char **argv)
         .help = "Q, K, V: .npy or .safetensors files of [tokens, heads, dim] or [batch, tokens, "
                 "heads,\ndim] in f16, bf16 or f32. Tensors in a .safetensors file are called q, k "
                 "and v, or by\nfile.safetensors:name; one file may hold all three. bf16 in .npy "
-                "is '|V2' or '<V2'.\nThe result has the inputs' type.",
+                "is '|V2' or '<V2'.\nThe result has the inputs' type, or that of --type.",
         .options = options,
         .operands = r->files,
         .operand_capacity = 3};
@@ -203,7 +203,7 @@ static bool open_outputs(struct run *run)
 
 static draft_status prepare(struct run *run)
 {
-    draft_status status = program_open(&run->request->device, &run->context);
+    draft_status status = program_open(&run->request->device, run->params.type, &run->context);
     if (status != DRAFT_OK)
         return status;
     draft_context_device(run->context, &run->device);

@@ -41,6 +41,9 @@ struct demo {
     uint32_t measured;
 };
 
+/* Softmax weights of one query over all tokens, in double, from the library's own input. */
+void demo_softmax(const struct demo *demo, uint32_t head, uint64_t token, double *weights);
+
 /* Draw all pictures into the folder, which exists. False on failure, with a message. */
 bool demo_draw(const struct demo *demo, const char *folder);
 

@@ -50,7 +50,7 @@ static float *kept_field(const struct demo_method *m)
 /* A query and what it attends to. */
 struct view {
     uint32_t frame, row, column; /* of the query in the grid                          */
-    float *weights;              /* softmax over all tokens                           */
+    double *weights;             /* softmax over all tokens                           */
     float *field;                /* of the video tokens: log scale, 0 to 1            */
     double kept_mass;            /* share of the weights that the default method keeps */
 };
@@ -58,29 +58,6 @@ struct view {
 static uint64_t token_of(const struct draft_shape *s, uint32_t frame, uint32_t row, uint32_t column)
 {
     return s->prefix + ((uint64_t)frame * s->height + row) * s->width + column;
-}
-
-/* Softmax weights of one query of the shown head, in double, from the library's own input. */
-static void attend_one(const struct demo *d, uint64_t token, float *weights)
-{
-    size_t size = job_type_size(d->type);
-    uint32_t dim = d->shape.dim;
-    float query[128], key[128];
-    double most = -INFINITY, sum = 0;
-    double *logits = program_calloc(d->sizes.tokens, sizeof *logits);
-    job_to_f32(d->type, query, d->q + (token * d->shape.heads + d->head) * dim * size, dim);
-    for (uint64_t t = 0; t < d->sizes.tokens; t++) {
-        job_to_f32(d->type, key, d->k + (t * d->shape.heads + d->head) * dim * size, dim);
-        for (uint32_t i = 0; i < dim; i++)
-            logits[t] += (double)query[i] * (double)key[i];
-        logits[t] /= sqrt(dim);
-        most = fmax(most, logits[t]);
-    }
-    for (uint64_t t = 0; t < d->sizes.tokens; t++)
-        sum += exp(logits[t] - most);
-    for (uint64_t t = 0; t < d->sizes.tokens; t++)
-        weights[t] = (float)(exp(logits[t] - most) / sum);
-    free(logits);
 }
 
 static uint32_t block_of(const struct draft_layout *l, uint32_t frame, uint32_t row,
@@ -106,15 +83,15 @@ static struct view make_view(const struct demo *d)
     struct view v = {.frame = s->frames / 2};
     video_subject(generate_video(d->generate), d->seed, v.frame, &v.row, &v.column);
     v.weights = program_calloc(d->sizes.tokens, sizeof *v.weights);
-    attend_one(d, token_of(s, v.frame, v.row, v.column), v.weights);
+    demo_softmax(d, d->head, token_of(s, v.frame, v.row, v.column), v.weights);
     uint64_t video = (uint64_t)s->frames * s->height * s->width;
     v.field = program_calloc(video, sizeof *v.field);
     float most = 0;
     for (uint64_t t = 0; t < video; t++)
-        most = fmaxf(most, v.weights[s->prefix + t]);
+        most = fmaxf(most, (float)v.weights[s->prefix + t]);
     float high = logf(fmaxf(most, 1e-30f)), low = high - logf(3e4f);
     for (uint64_t t = 0; t < video; t++)
-        v.field[t] = (logf(fmaxf(v.weights[s->prefix + t], 1e-30f)) - low) / (high - low);
+        v.field[t] = (logf(fmaxf((float)v.weights[s->prefix + t], 1e-30f)) - low) / (high - low);
     return v;
 }
 
@@ -131,11 +108,11 @@ static float *kept_view(const struct demo *d, const struct demo_method *m, struc
                 uint64_t t = ((uint64_t)f * s->height + r) * s->width + c;
                 bool keep = kept[block_of(&m->layout, f, r, c)];
                 field[t] = keep ? fmaxf(v->field[t], 0.04f) : 0;
-                v->kept_mass += keep ? (double)v->weights[s->prefix + t] : 0;
+                v->kept_mass += keep ? v->weights[s->prefix + t] : 0;
             }
     for (uint64_t t = 0; t < d->sizes.tokens; t++) /* text is always kept */
         if (t < s->prefix || t >= d->sizes.tokens - s->suffix)
-            v->kept_mass += (double)v->weights[t];
+            v->kept_mass += v->weights[t];
     free(kept);
     return field;
 }

@@ -55,10 +55,74 @@ struct draft_log program_log(void)
     return log;
 }
 
-draft_status program_open(const struct program_device *device, draft_context **out)
+static const char *const type_names[] = {NULL, "f16", "bf16", "f32"};
+
+/* "f16 or bf16" */
+static void describe_types(uint32_t types, char text[24])
+{
+    text[0] = 0;
+    for (unsigned t = DRAFT_F16; t <= DRAFT_F32; t++)
+        if (types & 1u << t) {
+            strcat(text, *text ? " or " : "");
+            strcat(text, type_names[t]);
+        }
+}
+
+/* The devices that the library would open unasked, best first, and that take the type: writes the
+ * first to *out and adds the names of their backends to text: "vulkan or cpu". */
+static bool find_taker(draft_type type, struct draft_device_info *out, char *text, size_t size)
+{
+    size_t count = 0, used = 0;
+    const char *last = NULL;
+    if (draft_devices(NULL, NULL, &count) != DRAFT_OK)
+        return false;
+    size_t capacity = count;
+    struct draft_device_info *devices = program_calloc(capacity, sizeof *devices);
+    if (draft_devices(NULL, devices, &count) != DRAFT_OK)
+        count = 0;
+    for (size_t i = 0; i < count && i < capacity; i++) {
+        const struct draft_device_info *d = &devices[i];
+        if (!(d->types & 1u << type) || (d->software && strcmp(d->backend, "cpu") != 0))
+            continue;
+        if (!last)
+            *out = *d;
+        if ((!last || strcmp(last, d->backend) != 0) && used < size)
+            used +=
+                (size_t)snprintf(text + used, size - used, "%s%s", last ? " or " : "", d->backend);
+        last = d->backend;
+    }
+    free(devices);
+    return last != NULL;
+}
+
+/* The opened device does not take the type: open another, unless the user named it. */
+static draft_status replace_device(bool named, draft_type type, struct draft_context_params *params,
+                                   draft_context **context)
+{
+    struct draft_device_info device, other;
+    char types[24], takers[64] = "";
+    draft_context_device(*context, &device);
+    bool found = find_taker(type, &other, takers, sizeof takers);
+    draft_context_destroy(context);
+    if (!named && found) {
+        program_error("%s, %s, does not take %s: using %s, %s", device.backend, device.name,
+                      type_names[type], other.backend, other.name);
+        params->backend = other.backend;
+        params->device = other.index;
+        return draft_context_create(params, context);
+    }
+    describe_types(device.types, types);
+    program_error("%s, %s, does not take %s: say --type %s%s%s", device.backend, device.name,
+                  type_names[type], types, found ? ", or --backend " : "", takers);
+    return DRAFT_ERROR_UNSUPPORTED;
+}
+
+draft_status program_open(const struct program_device *device, draft_type type, draft_context **out)
 {
     struct draft_context_params params = {
         .backend = device->backend, .threads = device->threads, .log = program_log()};
+    const char *variable = getenv("DRAFT_BACKEND");
+    bool named = device->backend || device->device || (variable && *variable);
     char *end = NULL;
     unsigned long index = device->device ? strtoul(device->device, &end, 10) : 0;
     bool is_index = device->device && *device->device >= '0' && *device->device <= '9' && !*end;
@@ -66,12 +130,17 @@ draft_status program_open(const struct program_device *device, draft_context **o
         params.device = (uint32_t)index;
     else
         params.device_name = device->device;
-    return draft_context_create(&params, out);
+    struct draft_device_info opened;
+    draft_status status = draft_context_create(&params, out);
+    if (status != DRAFT_OK)
+        return status;
+    draft_context_device(*out, &opened);
+    return opened.types & 1u << type ? DRAFT_OK : replace_device(named, type, &params, out);
 }
 
 /* ---- Tables ------------------------------------------------------------------------------- */
 
-enum { TABLE_COLUMNS = 24 };
+enum { TABLE_COLUMNS = 24, TABLE_HEADING = '\f' /* the first character of a heading */ };
 
 struct program_table {
     char **rows; /* text with tabs; the first is the header */
@@ -111,6 +180,16 @@ void program_table_add(struct program_table *table, const char *format, ...)
     table_append(table, row);
 }
 
+void program_table_heading(struct program_table *table, const char *format, ...)
+{
+    char text[1024] = {TABLE_HEADING};
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text + 1, sizeof text - 1, format, arguments);
+    va_end(arguments);
+    program_table_add(table, "%s", text);
+}
+
 /* The next cell of a row: its length; *row moves past it and is NULL after the last. */
 static int next_cell(const char **row, const char **cell)
 {
@@ -123,6 +202,10 @@ static int next_cell(const char **row, const char **cell)
 static void print_row(const char *row, bool header, const int *widths, const bool *right)
 {
     const char *cell;
+    if (*row == TABLE_HEADING) {
+        printf("%s\n", row + 1);
+        return;
+    }
     for (unsigned c = 0; row && c < TABLE_COLUMNS; c++) {
         int length = next_cell(&row, &cell);
         if (header && *cell == '>')
@@ -140,7 +223,7 @@ void program_table_print(struct program_table *table)
     bool right[TABLE_COLUMNS] = {0};
     for (size_t r = 0; r < table->count; r++) {
         const char *row = table->rows[r], *cell;
-        for (unsigned c = 0; row && c < TABLE_COLUMNS; c++) {
+        for (unsigned c = 0; row && *row != TABLE_HEADING && c < TABLE_COLUMNS; c++) {
             int length = next_cell(&row, &cell);
             if (r == 0 && *cell == '>')
                 right[c] = true, length--;
@@ -178,11 +261,10 @@ int program_json_print(cJSON *json)
 /* ["f16", ...] of the bits of draft_device_info.types. */
 static cJSON *json_types(uint32_t types)
 {
-    static const char *const names[] = {NULL, "f16", "bf16", "f32"};
     cJSON *array = cJSON_CreateArray();
     for (unsigned t = DRAFT_F16; t <= DRAFT_F32; t++)
         if (types & 1u << t)
-            cJSON_AddItemToArray(array, cJSON_CreateString(names[t]));
+            cJSON_AddItemToArray(array, cJSON_CreateString(type_names[t]));
     return array;
 }
 

@@ -114,8 +114,11 @@ struct program_device {
             NULL                                                                                   \
     }
 
-/* Open it, with program_log(). On failure the log says why. */
-draft_status program_open(const struct program_device *device, draft_context **out);
+/* Open it, with program_log(), for tensors of the type. Where the user named neither backend nor
+ * device and the best device does not take the type, the best that does, with a line on stderr. On
+ * failure a message says why. */
+draft_status program_open(const struct program_device *device, draft_type type,
+                          draft_context **out);
 
 /* ---- Tables and JSON on stdout ------------------------------------------------------------ */
 
@@ -124,6 +127,9 @@ draft_status program_open(const struct program_device *device, draft_context **o
 struct program_table;
 struct program_table *program_table_create(const char *header);
 void program_table_add(struct program_table *table, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* A line between rows that is as wide as it likes. */
+void program_table_heading(struct program_table *table, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Print to stdout and free. */
 void program_table_print(struct program_table *table);

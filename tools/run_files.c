@@ -5,23 +5,61 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "job.h"
 #include "program.h"
 
 static const char *const input_names[3] = {"q", "k", "v"};
 
-static bool open_one(const char *path, unsigned which, draft_type wanted, struct tensor_file *out)
+static const char *const type_names[] = {"any", "f16", "bf16", "f32"};
+static const uint32_t huge = 0x7f800000; /* infinity as f32 */
+
+/* The bits of f32 without the sign. */
+static uint32_t magnitude(float value)
 {
-    static const char *const type_names[] = {"any", "f16", "bf16", "f32"};
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits & 0x7fffffff;
+}
+
+/* The tensor in another type, in memory that the caller frees. NULL with a message where a number
+ * does not fit. */
+static void *convert(const char *path, draft_type type, struct tensor *t)
+{
+    enum { CHUNK = 1024 };
+    float values[CHUNK], after[CHUNK];
+    size_t from_size = tensor_type_size(t->type), to_size = tensor_type_size(type);
+    const unsigned char *from = t->data;
+    unsigned char *to = program_calloc(t->count, to_size);
+    uint64_t lost = 0;
+    for (uint64_t done = 0; done < t->count; done += CHUNK) {
+        size_t n = t->count - done < CHUNK ? (size_t)(t->count - done) : CHUNK;
+        job_to_f32(t->type, values, from + done * from_size, n);
+        job_from_f32(type, to + done * to_size, values, n);
+        job_to_f32(type, after, to + done * to_size, n);
+        for (size_t i = 0; i < n; i++)
+            lost += magnitude(values[i]) < huge && magnitude(after[i]) == huge;
+    }
+    if (lost) {
+        program_error("%s: %llu of its numbers are too large for %s", path,
+                      (unsigned long long)lost, type_names[type]);
+        free(to);
+        return NULL;
+    }
+    t->type = type;
+    t->data = to;
+    return to;
+}
+
+static bool open_one(const char *path, unsigned which, draft_type wanted, struct tensor_file *out,
+                     void **converted)
+{
     struct tensor_error error;
     if (!tensor_file_open(path, input_names[which], wanted, out, &error)) {
         program_error("%s: %s", path, error.text);
         return false;
     }
-    if (wanted && out->tensor.type != wanted) {
-        program_error("%s: its type is %s, and --type %s was asked for", path,
-                      type_names[out->tensor.type], type_names[wanted]);
-        return false;
-    }
+    if (wanted && out->tensor.type != wanted)
+        return (*converted = convert(path, wanted, &out->tensor)) != NULL;
     return true;
 }
 
@@ -36,7 +74,7 @@ bool run_inputs_open(const char **paths, size_t count, draft_type wanted, struct
         return false;
     }
     for (unsigned i = 0; i < 3; i++) {
-        if (!open_one(paths[count == 1 ? 0 : i], i, wanted, files[i])) {
+        if (!open_one(paths[count == 1 ? 0 : i], i, wanted, files[i], &inputs.converted[i])) {
             run_inputs_close(&inputs);
             return false;
         }
@@ -50,6 +88,10 @@ void run_inputs_close(struct run_inputs *inputs)
     tensor_file_close(&inputs->q);
     tensor_file_close(&inputs->k);
     tensor_file_close(&inputs->v);
+    for (unsigned i = 0; i < 3; i++) {
+        free(inputs->converted[i]);
+        inputs->converted[i] = NULL;
+    }
 }
 
 /* "[2, 300, 4, 64]" */

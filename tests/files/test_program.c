@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The program `draft` as the shell sees it: exit codes, messages, and the files it leaves. All on
- * the CPU backend. argv[1] is the program. */
+ * The program `draft` as the shell sees it: exit codes, messages, and the files it leaves. On the
+ * CPU backend; or, where argv[2] is "simulated", what differs on the simulated CUDA driver. argv[1]
+ * is the program. */
 #include <dirent.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -21,13 +22,18 @@ static char folder[256];    /* the tests' own, made for each */
 enum { TOKENS = 4 + 2 * 6 * 8 + 5, HEADS = 2, DIM = 16, COUNT = TOKENS * HEADS * DIM };
 
 /* Run `draft` with arguments in the folder; its output goes to the files "out" and "err". */
-static int draft(const char *arguments)
+static int draft_on(const char *backend, const char *arguments)
 {
     char line[4096];
-    snprintf(line, sizeof line, "cd '%s' && DRAFT_BACKEND=cpu '%s' %s >out 2>err", folder, program,
-             arguments);
+    snprintf(line, sizeof line, "cd '%s' && DRAFT_BACKEND='%s' '%s' %s >out 2>err", folder, backend,
+             program, arguments);
     int status = system(line);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int draft(const char *arguments)
+{
+    return draft_on("cpu", arguments);
 }
 
 /* The content of a file in the folder; static storage. */
@@ -187,6 +193,36 @@ START_TEST(run_options)
 }
 END_TEST
 
+/* --type converts inputs, and refuses numbers that the type cannot hold. */
+START_TEST(run_converts)
+{
+    static const uint64_t shape[] = {TOKENS, HEADS, DIM};
+    static const float large[DIM * HEADS * TOKENS] = {[COUNT - 1] = -65520, [7] = 65520};
+    struct tensor_file out = {0}, again = {0};
+    char path[512];
+    ck_assert_int_eq(draft(INPUTS SHAPE "--type bf16 -o a.npy"), 0);
+    open_result("a.npy", &out);
+    ck_assert_int_eq(out.tensor.type, DRAFT_BF16);
+    ck_assert_uint_eq(out.tensor.count, COUNT);
+    /* Tensors of two types, both converted. */
+    ck_assert_int_eq(draft("run a.npy q.npy a.npy " SHAPE "--type f32 -o c.npy"), 0);
+    open_result("c.npy", &again);
+    ck_assert_int_eq(again.tensor.type, DRAFT_F32);
+    tensor_file_close(&again);
+    tensor_file_close(&out);
+
+    snprintf(path, sizeof path, "%s/large.npy", folder);
+    struct tensor t = {.type = DRAFT_F32, .rank = 3, .count = COUNT, .data = large};
+    memcpy(t.shape, shape, sizeof shape);
+    FILE *file = fopen(path, "wb");
+    ck_assert(tensor_write(file, path, "q", &t));
+    fclose(file);
+    refused("run q.npy large.npy v.npy " SHAPE "--type f16",
+            "large.npy: 2 of its numbers are too large for f16");
+    ck_assert_int_eq(draft("run q.npy large.npy v.npy " SHAPE "--type bf16"), 0);
+}
+END_TEST
+
 START_TEST(run_refuses)
 {
     static const uint64_t other[] = {TOKENS, HEADS, 8}, flat[] = {TOKENS, DIM};
@@ -219,7 +255,6 @@ START_TEST(run_refuses)
     refused(INPUTS SHAPE "--tile 9x9x9", "tile");
     refused(INPUTS SHAPE "--head-sparsity 0.5", "1 numbers, q has 2 heads");
     refused(INPUTS SHAPE "--valid 1.5,2", "no number of tokens");
-    refused(INPUTS SHAPE "--type f16", "its type is f32");
     refused("run q.npy k.npy missing.npy " SHAPE, "missing.npy: No such file");
     refused("run q.npy k.npy v.npy:v " SHAPE, "v.npy:v: No such file");
     refused("run q.npy other.npy v.npy " SHAPE, "only heads may differ");
@@ -295,10 +330,61 @@ START_TEST(bench_and_devices)
 }
 END_TEST
 
+/* ---- On the simulated CUDA driver, whose devices do not take f32 ---------------------------- */
+
+/* The name of the backend that the JSON on stdout tells of. */
+static void check_backend(const char *wanted)
+{
+    cJSON *json = cJSON_Parse(content("out"));
+    cJSON *backend = cJSON_GetObjectItem(cJSON_GetObjectItem(json, "device"), "backend");
+    ck_assert_msg(cJSON_IsString(backend), "no backend in '%s'", content("out"));
+    ck_assert_str_eq(backend->valuestring, wanted);
+    cJSON_Delete(json);
+}
+
+#define TINY "bench --grid 1x8x8 --dim 16 --repeat 1 --sparsity 0.5 --json "
+
+/* A type that the best device does not take: another device, unless this one was named. */
+START_TEST(cuda_types)
+{
+    static const char *const named[] = {TINY "--type f32 --backend cuda",
+                                        TINY "--type f32 --device 0",
+                                        INPUTS SHAPE "--backend cuda"};
+    ck_assert_int_eq(draft_on("", TINY), 0);
+    ck_assert_str_eq(content("err"), "");
+    check_backend("cuda");
+    ck_assert_int_eq(draft_on("", TINY "--type f32"), 0);
+    ck_assert_ptr_nonnull(strstr(content("err"), "does not take f32: using "));
+    check_backend("cpu");
+    ck_assert_int_eq(draft_on("", INPUTS SHAPE "--json -o out.npy"), 0);
+    ck_assert_ptr_nonnull(strstr(content("err"), "does not take f32: using "));
+    check_backend("cpu");
+    for (unsigned i = 0; i < sizeof named / sizeof *named; i++) {
+        ck_assert_int_eq(draft_on("", named[i]), 3);
+        ck_assert_ptr_nonnull(strstr(content("err"), "say --type f16 or bf16, or --backend "));
+        ck_assert_str_eq(content("out"), "");
+    }
+    ck_assert_int_eq(draft_on("cuda", TINY "--type f32"), 3);
+    ck_assert_int_eq(draft_on("", INPUTS SHAPE "--backend cuda --type f16 --check --json"), 0);
+    check_backend("cuda");
+}
+END_TEST
+
+START_TEST(cuda_devices_and_demo)
+{
+    ck_assert_int_eq(draft_on("", "devices"), 0);
+    const char *row = strstr(content("out"), "\n  cuda ");
+    ck_assert_msg(row && strstr(row, "f16 bf16 "), "%s", content("out"));
+    ck_assert_int_eq(draft_on("", "demo --grid 1x8x16 --heads 1 --dim 16 --json -o pictures"), 0);
+    check_backend("cuda");
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
-    if (argc != 2) {
-        fprintf(stderr, "usage: %s PROGRAM\n", argv[0]);
+    bool simulated = argc == 3 && strcmp(argv[2], "simulated") == 0;
+    if (argc != 2 && !simulated) {
+        fprintf(stderr, "usage: %s PROGRAM [simulated]\n", argv[0]);
         return 2;
     }
     program = realpath(argv[1], NULL);
@@ -306,14 +392,20 @@ int main(int argc, char **argv)
     TCase *run = tcase_create("run");
     tcase_set_timeout(run, 120);
     tcase_add_checked_fixture(run, make_folder, remove_folder);
-    tcase_add_test(run, run_writes);
-    tcase_add_test(run, run_batch);
-    tcase_add_test(run, run_check);
-    tcase_add_test(run, run_options);
-    tcase_add_test(run, run_refuses);
-    tcase_add_test(run, run_leaves_nothing);
-    tcase_add_test(run, run_interrupted);
-    tcase_add_test(run, bench_and_devices);
+    if (simulated) {
+        tcase_add_test(run, cuda_types);
+        tcase_add_test(run, cuda_devices_and_demo);
+    } else {
+        tcase_add_test(run, run_writes);
+        tcase_add_test(run, run_batch);
+        tcase_add_test(run, run_check);
+        tcase_add_test(run, run_options);
+        tcase_add_test(run, run_converts);
+        tcase_add_test(run, run_refuses);
+        tcase_add_test(run, run_leaves_nothing);
+        tcase_add_test(run, run_interrupted);
+        tcase_add_test(run, bench_and_devices);
+    }
     suite_add_tcase(suite, run);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
