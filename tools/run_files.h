@@ -13,7 +13,7 @@
 
 struct run_inputs {
     struct tensor_file q, k, v;
-    void *converted[3]; /* NULL, or what its tensor's data is in place of the file's */
+    void *converted[3]; /* NULL, or the tensor's data in place of the file's */
 };
 
 /* Open q, k and v: three paths, or one .safetensors file with tensors of these names. wanted: 0, or
