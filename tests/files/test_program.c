@@ -193,6 +193,47 @@ START_TEST(run_options)
 }
 END_TEST
 
+static void same_results(const char *a, const char *b)
+{
+    struct tensor_file one = {0}, other = {0};
+    open_result(a, &one);
+    open_result(b, &other);
+    ck_assert_int_eq(one.tensor.type, other.tensor.type);
+    ck_assert_uint_eq(one.tensor.count, other.tensor.count);
+    ck_assert_mem_eq(one.tensor.data, other.tensor.data,
+                     one.tensor.count * tensor_type_size(one.tensor.type));
+    tensor_file_close(&other);
+    tensor_file_close(&one);
+}
+
+/* The same numbers in files of two types: converted, each gives the other's result. */
+START_TEST(run_converts_exactly)
+{
+    static const uint64_t shape[] = {TOKENS, HEADS, DIM};
+    static float wide[COUNT];
+    struct tensor_file narrow = {0};
+    char path[512];
+    write_tensor("b.npy", DRAFT_BF16, 3, shape, 9);
+    open_result("b.npy", &narrow);
+    for (size_t i = 0; i < COUNT; i++)
+        memcpy((char *)&wide[i] + 2, (const char *)narrow.tensor.data + 2 * i, 2);
+    struct tensor t = narrow.tensor;
+    t.type = DRAFT_F32;
+    t.data = wide;
+    snprintf(path, sizeof path, "%s/w.npy", folder);
+    FILE *file = fopen(path, "wb");
+    ck_assert(tensor_write(file, path, "q", &t));
+    fclose(file);
+    tensor_file_close(&narrow);
+    ck_assert_int_eq(draft("run b.npy b.npy b.npy " SHAPE "-o b1.npy"), 0);
+    ck_assert_int_eq(draft("run w.npy w.npy w.npy " SHAPE "--type bf16 -o b2.npy"), 0);
+    same_results("b1.npy", "b2.npy");
+    ck_assert_int_eq(draft("run w.npy w.npy w.npy " SHAPE "-o w1.npy"), 0);
+    ck_assert_int_eq(draft("run b.npy w.npy b.npy " SHAPE "--type f32 -o w2.npy"), 0);
+    same_results("w1.npy", "w2.npy");
+}
+END_TEST
+
 /* --type converts inputs, and refuses numbers that the type cannot hold. */
 START_TEST(run_converts)
 {
@@ -401,6 +442,7 @@ int main(int argc, char **argv)
         tcase_add_test(run, run_check);
         tcase_add_test(run, run_options);
         tcase_add_test(run, run_converts);
+        tcase_add_test(run, run_converts_exactly);
         tcase_add_test(run, run_refuses);
         tcase_add_test(run, run_leaves_nothing);
         tcase_add_test(run, run_interrupted);
