@@ -17,7 +17,8 @@ struct run_inputs {
 };
 
 /* Open q, k and v: three paths, or one .safetensors file with tensors of these names. wanted: 0, or
- * the type that others are converted to. On failure a message was printed and nothing is left open. */
+ * the type that others are converted to. On failure a message was printed and nothing is left
+ * open. */
 bool run_inputs_open(const char **paths, size_t count, draft_type wanted, struct run_inputs *out);
 void run_inputs_close(struct run_inputs *inputs);
 
