@@ -49,6 +49,134 @@ START_TEST(recorded_once_submitted_often)
 }
 END_TEST
 
+/* ---- What is appended ---- */
+
+/* The commands of a recording, a letter each: barrier, bind, push constants, dispatch. Neither a
+ * software driver nor the validation layers notice a barrier that is missing. */
+static char trace[4096];
+static size_t traced;
+static PFN_vkGetDeviceProcAddr next_device_proc;
+
+static void note(char command)
+{
+    ck_assert_uint_lt(traced, sizeof trace - 1);
+    trace[traced++] = command;
+}
+
+static VKAPI_ATTR void VKAPI_CALL note_barrier(
+    VkCommandBuffer commands, VkPipelineStageFlags first, VkPipelineStageFlags next,
+    VkDependencyFlags flags, uint32_t count, const VkMemoryBarrier *barriers, uint32_t buffer_count,
+    const VkBufferMemoryBarrier *buffers, uint32_t image_count, const VkImageMemoryBarrier *images)
+{
+    (void)commands, (void)buffers, (void)images;
+    ck_assert_uint_eq(first, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT);
+    ck_assert_uint_eq(next, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT);
+    ck_assert(flags == 0 && count == 1 && buffer_count == 0 && image_count == 0);
+    ck_assert_uint_eq(barriers->srcAccessMask, VK_ACCESS_SHADER_WRITE_BIT);
+    ck_assert_uint_eq(barriers->dstAccessMask,
+                      VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+    note('b');
+}
+
+static VKAPI_ATTR void VKAPI_CALL note_bind(VkCommandBuffer commands, VkPipelineBindPoint point,
+                                            VkPipeline pipeline)
+{
+    (void)commands;
+    ck_assert(point == VK_PIPELINE_BIND_POINT_COMPUTE && pipeline != VK_NULL_HANDLE);
+    note('i');
+}
+
+static VKAPI_ATTR void VKAPI_CALL note_push(VkCommandBuffer commands, VkPipelineLayout layout,
+                                            VkShaderStageFlags stages, uint32_t offset,
+                                            uint32_t size, const void *values)
+{
+    (void)commands, (void)layout, (void)values;
+    ck_assert(stages == VK_SHADER_STAGE_COMPUTE_BIT && offset + size <= 128);
+    note('p');
+}
+
+static VKAPI_ATTR void VKAPI_CALL note_dispatch(VkCommandBuffer commands, uint32_t x, uint32_t y,
+                                                uint32_t z)
+{
+    (void)commands;
+    ck_assert(x > 0 && y == 1 && z == 1);
+    note('d');
+}
+
+/* Whatever else would touch a queue or the command buffer. */
+static VKAPI_ATTR void VKAPI_CALL forbidden(void)
+{
+    ck_abort_msg("a queue was touched, or another command recorded");
+}
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL device_proc(VkDevice device, const char *name)
+{
+    if (strcmp(name, "vkCmdPipelineBarrier") == 0)
+        return (PFN_vkVoidFunction)note_barrier;
+    if (strcmp(name, "vkCmdBindPipeline") == 0)
+        return (PFN_vkVoidFunction)note_bind;
+    if (strcmp(name, "vkCmdPushConstants") == 0)
+        return (PFN_vkVoidFunction)note_push;
+    if (strcmp(name, "vkCmdDispatch") == 0)
+        return (PFN_vkVoidFunction)note_dispatch;
+    if (strncmp(name, "vkCmd", 5) == 0 || strncmp(name, "vkQueue", 7) == 0 ||
+        strcmp(name, "vkGetDeviceQueue") == 0 || strcmp(name, "vkDeviceWaitIdle") == 0)
+        return forbidden;
+    return next_device_proc(device, name);
+}
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL instance_proc(VkInstance instance, const char *name)
+{
+    PFN_vkVoidFunction found = vk.vkGetInstanceProcAddr(instance, name);
+    if (strcmp(name, "vkGetDeviceProcAddr") != 0)
+        return found;
+    next_device_proc = (PFN_vkGetDeviceProcAddr)found;
+    return (PFN_vkVoidFunction)device_proc;
+}
+
+/* How many passes were recorded, each a barrier, a pipeline, and dispatches. */
+static int traced_passes(struct rig *rig, uint32_t chunk, uint32_t chunks)
+{
+    static const struct app_commands nowhere;
+    int passes = 0;
+    traced = 0;
+    rig->run.queue = (void *)&nowhere; /* nothing looks into it */
+    rig->run.chunk = chunk, rig->run.chunks = chunks;
+    OK(draft_run(rig->plan, &rig->run));
+    trace[traced] = 0;
+    const char *at = trace;
+    while (*at) {
+        ck_assert_msg(strncmp(at, "bipd", 4) == 0, "not a pass: %s", at);
+        for (at += 4; strncmp(at, "pd", 2) == 0;)
+            at += 2;
+        passes++;
+    }
+    return passes;
+}
+
+START_TEST(what_is_appended)
+{
+    struct app app;
+    struct problem problem;
+    struct rig rig;
+    app_init(&app, &devices[0].info);
+    struct draft_vulkan_native native = app_native(&app);
+    native.get_instance_proc_addr = instance_proc;
+    OK(app_adopt(&app, &native));
+    setup_rig(&rig, &app.adopted, &problem, names[0]);
+    int all = traced_passes(&rig, 0, 1), parts = 0;
+    ck_assert_int_ge(all, 4); /* one for each stage at least */
+    for (uint32_t c = 0; c < 5; c++)
+        parts += traced_passes(&rig, c, 5);
+    ck_assert_int_ge(parts, all);
+    ck_assert_int_le(parts, all + 4); /* a cut adds one at most */
+    free_rig(&rig, &problem);
+    app_free(&app);
+}
+END_TEST
+
+/* ---- Chunks ---- */
+
 static const uint32_t cuts[] = {2, 3, 7, 100, 5000};
 enum { CUTS = sizeof cuts / sizeof *cuts, MOST_BUFFERS = 100 };
 
@@ -250,6 +378,7 @@ static TCase *recording_tests(void)
     tcase_set_timeout(tests, 0);
     tcase_add_test(tests, expected_results); /* first: the others compare with it */
     tcase_add_loop_test(tests, recorded_once_submitted_often, 0, CASES);
+    tcase_add_test(tests, what_is_appended);
     tcase_add_loop_test(tests, recorded_in_chunks, 0, CASES);
     tcase_add_test(tests, each_chunk_counts);
     tcase_add_test(tests, secondary_command_buffer);
