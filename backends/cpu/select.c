@@ -55,6 +55,8 @@ static uint64_t read_row(const struct region *r, uint32_t i)
 {
     uint32_t s = r->g->video_blocks, *keys = r->x->keys;
     memcpy(keys, r->map + (uint64_t)i * s, s * sizeof *keys);
+    for (uint32_t j = 0; j < s; j++) /* a NaN may have all bits set */
+        keys[j] = keys[j] == FORCED ? FORCED - 1 : keys[j];
     uint32_t n = draft_forced_blocks(r->g, i, r->x->forced);
     uint64_t taken = 0;
     for (uint32_t f = 0; f < n; f++) {
