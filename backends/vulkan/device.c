@@ -224,6 +224,8 @@ draft_status draft_vk_physical_list(const struct draft_log *log, const struct vk
         const char *why;
         struct vk_physical *physical = &(*out)[*count];
         status = draft_vk_inspect(log, instance, handles[i], VK_ANY_FAMILY, physical, &why);
+        if (!status && !why)
+            physical->caps.matrix_shapes = draft_vk_matrix_shapes(log, instance, handles[i]);
         if (!status && why)
             draft_log(log, DRAFT_LOG_INFO, "vulkan: not %s: %s", physical->name, why);
         *count += !status && !why;
@@ -321,6 +323,8 @@ static draft_status create_device(const struct vk_api *api, struct vk_device *vk
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
     };
+    struct vk_matrix_request matrix;
+    draft_vk_matrix_enable(&vk->physical.caps, &matrix, &features, &info);
     VkResult result = api->vkCreateDevice(vk->physical.handle, &info, NULL, &vk->handle);
     if (result != VK_SUCCESS)
         vk->handle = NULL;

@@ -9,9 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define VK_NO_PROTOTYPES
-#include <vulkan/vulkan_core.h>
-
+#include "extensions.h"
 #include "kernels.h"
 
 /* ---- Functions: loader.c --------------------------------------------------------------------- */
@@ -158,6 +156,21 @@ struct vk_device {
 draft_status draft_vk_device_open(const struct draft_log *log, const struct vk_instance *instance,
                                   const struct vk_physical *physical, struct vk_device *out);
 void draft_vk_device_close(struct vk_device *vk);
+
+/* ---- Matrix units: matrix.c ------------------------------------------------------------------ */
+
+/* Bits of vk_caps.matrix_shapes; 0 where the device lacks something that they need. */
+uint32_t draft_vk_matrix_shapes(const struct draft_log *log, const struct vk_instance *instance,
+                                VkPhysicalDevice device);
+
+/* Lives until the device is made. */
+struct vk_matrix_request {
+    const char *extension;
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR features;
+};
+/* Ask for what they need, where the device has them. */
+void draft_vk_matrix_enable(const struct vk_caps *caps, struct vk_matrix_request *request,
+                            VkPhysicalDeviceVulkan12Features *features, VkDeviceCreateInfo *info);
 
 /* ---- The caller's own: adopt.c --------------------------------------------------------------- */
 

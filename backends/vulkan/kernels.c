@@ -16,6 +16,12 @@
     SHADERS_OF_CPU(attend_cpu_##type)                                                              \
     SHADERS_OF_CPU(attend_cpu_wide_##type)
 
+SHADER(attend_coopmat_16x16x16_64)
+SHADER(attend_coopmat_16x16x16_128)
+SHADER(attend_coopmat_8x16x16_64)
+SHADER(attend_coopmat_8x16x16_128)
+SHADER(attend_coopmat_8x8x8_64)
+SHADER(attend_coopmat_8x8x8_128)
 SHADER(score)
 SHADER(softmax)
 SHADER(select_head)
@@ -241,9 +247,45 @@ static const char *cpu_refuses(const struct vk_caps *caps, const struct draft_ge
     return !why && caps->lane_loads ? "the driver loads for each lane by itself" : why;
 }
 
+static uint32_t coopmat_pass(const struct draft_geometry *g, struct vk_shader narrow,
+                             struct vk_shader wide, struct vk_pass *out)
+{
+    out[0] = (struct vk_pass){g->dim > 64 ? wide : narrow, 0, query_blocks, cpu_work};
+    return 1;
+}
+
+static const char *coopmat_refuses(const struct vk_caps *caps, const struct draft_geometry *g,
+                                   uint32_t shape, uint32_t rows)
+{
+    enum { SHARED = 20480 }; /* attend_matrix.comp takes a little less */
+    if (g->type != DRAFT_ABI_F16)
+        return "it multiplies f16 only";
+    if (!(caps->matrix_shapes & shape))
+        return "the device has no matrices of this shape";
+    if (caps->subgroup_size < rows)
+        return "subgroups are smaller than the rows of a matrix";
+    return caps->max_shared < SHARED ? "workgroups share less than 20 KiB" : NULL;
+}
+
+#define COOPMAT(shape, bit, rows)                                                                  \
+    static uint32_t coopmat_##shape##_passes(const struct draft_geometry *g, struct vk_pass *out)  \
+    {                                                                                              \
+        const struct vk_shader narrow = CODE(attend_coopmat_##shape##_64);                         \
+        const struct vk_shader wide = CODE(attend_coopmat_##shape##_128);                          \
+        return coopmat_pass(g, narrow, wide, out);                                                 \
+    }                                                                                              \
+    static const char *coopmat_##shape##_refuses(const struct vk_caps *caps,                       \
+                                                 const struct draft_geometry *g)                   \
+    {                                                                                              \
+        return coopmat_refuses(caps, g, bit, rows);                                                \
+    }
+COOPMAT(16x16x16, VK_MATRIX_16X16X16, 16)
+COOPMAT(8x16x16, VK_MATRIX_8X16X16, 8)
+COOPMAT(8x8x8, VK_MATRIX_8X8X8, 8)
+
 /* ---- Tables ---------------------------------------------------------------------------------- */
 
-enum { MOST_VARIANTS = 3 };
+enum { MOST_VARIANTS = 6 };
 
 static const struct {
     size_t count;
@@ -253,11 +295,14 @@ static const struct {
     {1, {{"scalar", fits_all, pool_passes, NULL}}, {"scalar"}},
     {1, {{"scalar", fits_all, score_passes, NULL}}, {"scalar"}},
     {1, {{"scalar", fits_all, select_passes, select_scratch}}, {"scalar"}},
-    {3,
+    {6,
      {{"cpu", cpu_refuses, cpu_passes, NULL},
       {"cpu_wide", cpu_wide_refuses, cpu_wide_passes, NULL},
+      {"coopmat_16x16x16", coopmat_16x16x16_refuses, coopmat_16x16x16_passes, NULL},
+      {"coopmat_8x16x16", coopmat_8x16x16_refuses, coopmat_8x16x16_passes, NULL},
+      {"coopmat_8x8x8", coopmat_8x8x8_refuses, coopmat_8x8x8_passes, NULL},
       {"scalar", fits_all, scalar_passes, NULL}},
-     {"cpu", "cpu_wide", "scalar"}},
+     {"cpu", "cpu_wide", "coopmat_16x16x16", "coopmat_8x16x16", "coopmat_8x8x8", "scalar"}},
 };
 
 const struct vk_variant *draft_vk_variants(draft_stage stage, size_t *count)

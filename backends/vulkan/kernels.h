@@ -11,6 +11,9 @@
 
 enum { VK_MAX_PASSES = 8 };
 
+/* Products of f16 matrices M x N x K summed up in f32 by a subgroup: bits. */
+enum { VK_MATRIX_16X16X16 = 1, VK_MATRIX_8X16X16 = 2, VK_MATRIX_8X8X8 = 4 };
+
 /* What the variants need to know of a device. */
 struct vk_caps {
     bool cpu;                 /* VK_PHYSICAL_DEVICE_TYPE_CPU                                */
@@ -19,6 +22,7 @@ struct vk_caps {
     uint32_t max_invocations; /* maxComputeWorkGroupInvocations                             */
     uint32_t subgroup_size;
     uint32_t vendor_id;
+    uint32_t matrix_shapes; /* VK_MATRIX_ bits that the device was made with; 0 where adopted   */
 };
 
 struct vk_shader {
