@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The kernels of the Vulkan backend: for each stage an ordered table of variants, best first, the
- * last one fits every case. A variant is one or more passes; a pass is a shader over a one-
+ * one called scalar fits every case. A variant is one or more passes; a pass is a shader over a one-
  * dimensional range of workgroups. All shaders take struct draft_args as push constants and no
  * descriptors. Workgroup number = gl_WorkGroupID.x + args.first, so a pass can be cut anywhere. */
 #ifndef DRAFT_VULKAN_KERNELS_H
