@@ -26,7 +26,7 @@ KERNEL(draft_attend90_reset, CUDA_ATTEND90_RESET_THREADS, 1)
         next_item(a)[0] = 0;
 }
 
-// Bit i of word i / 32: slot i of a video tile of this class lies inside the grid.
+// Does a slot of a video tile of this class lie inside the grid?
 DEVICE bool slot_inside(Geometry g, u32 class_, u32 slot)
 {
     u32 w = slot % g->tile_w, row = slot / g->tile_w;
@@ -37,7 +37,7 @@ DEVICE bool slot_inside(Geometry g, u32 class_, u32 slot)
     return t < frames && h < height && w < width;
 }
 
-// By the first ROWS threads.
+// Bit i of word i / 32: slot i is inside. By the first ROWS threads.
 DEVICE void fill_masks(Geometry g, Shared<u32> masks)
 {
     if (thread_id() >= ROWS)
@@ -60,7 +60,7 @@ template <u32 DIM> DEVICE void clear_tiles(const Tiles<DIM> &tiles)
 template <class T, u32 DIM> DEVICE void attend(const draft_args &a, const cuda_tensor_maps &maps)
 {
     SHARED_ARRAY(u64, barriers, BARRIERS);
-    SHARED_ARRAY(u32, masks, DRAFT_CLASS_TEXT *MASK_WORDS);
+    SHARED_ARRAY(u32, masks, DRAFT_CLASS_TEXT * MASK_WORDS);
     SHARED_ARRAY(u32, messages, MESSAGES);
     Tiles<DIM> tiles = {(shared_address(dynamic_shared<Unit>()) + 1023) / 1024 * 1024};
     Signals signals = {shared_address<u64>(barriers), messages, masks};
