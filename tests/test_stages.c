@@ -64,8 +64,11 @@ START_TEST(each_case)
     size_t bad = 0;
     double start = seconds();
     for (size_t d = 0; d < device_count; d++) {
-        if (!cells_take(&devices[d], test))
+        if (!cells_take(&devices[d], test)) {
+            printf("  case \"%s\": left out, %s does not take %s\n", test->name,
+                   devices[d].info.name, type_name(test->params.type));
             continue;
+        }
         size_t found = cells_run(&devices[d], test, &in, cell_ran, NULL);
         if (found)
             printf("  case \"%s\": %zu mismatches on %s\n", test->name, found,
@@ -236,7 +239,10 @@ int main(int argc, char **argv)
     device_count = devices_open(argc > 1 ? argv[1] : NULL, devices);
     if (device_count == 0)
         return EXIT_SKIPPED;
-    cases_change_f32(devices_type(devices, device_count));
+    draft_type type = devices_type(devices, device_count);
+    cases_change_f32(type);
+    if (type != DRAFT_F32)
+        printf("cases of f32 run as %s, but for those that are about f32\n", type_name(type));
     size_t case_count = cases_chosen(&cases);
     Suite *suite = suite_create("stages");
     TCase *tests = tcase_create("cases");
