@@ -16,7 +16,8 @@
 
 struct vk_pipeline {
     struct vk_pipeline *next;
-    const uint32_t *code; /* the key: shaders are static data */
+    const uint32_t *code; /* the key, with the size of subgroups: shaders are static data */
+    uint32_t subgroup;
     VkPipeline handle;
 };
 
@@ -259,9 +260,17 @@ static draft_status create_pipeline(struct vk_device *vk, const struct vk_cache 
         VK_CALL(vk, vkCreateShaderModule, vk->handle, &module_info, vk->allocator, &module);
     if (status)
         return status;
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = shader->subgroup,
+    };
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = shader->subgroup ? &subgroup : NULL,
+                  .flags = shader->subgroup
+                               ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT
+                               : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,
                   .pName = "main"},
@@ -278,7 +287,7 @@ static draft_status find_or_create(struct vk_device *vk, struct vk_cache *cache,
                                    const struct vk_shader *shader, VkPipeline *out)
 {
     for (struct vk_pipeline *at = cache->first; at; at = at->next)
-        if (at->code == shader->code) {
+        if (at->code == shader->code && at->subgroup == shader->subgroup) {
             *out = at->handle;
             return DRAFT_OK;
         }
@@ -291,6 +300,7 @@ static draft_status find_or_create(struct vk_device *vk, struct vk_cache *cache,
         return status;
     }
     pipeline->code = shader->code;
+    pipeline->subgroup = shader->subgroup;
     pipeline->next = cache->first;
     cache->first = pipeline;
     *out = pipeline->handle;

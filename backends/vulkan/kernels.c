@@ -32,7 +32,7 @@ SHADERS_OF_TYPE(bf16)
 SHADERS_OF_TYPE(f32)
 
 /* clang-format off */
-#define CODE(name) {draft_spirv_##name, draft_spirv_##name##_size}
+#define CODE(name) {draft_spirv_##name, draft_spirv_##name##_size, 0}
 /* One shader for each type, in the order of DRAFT_ABI_F16 ... */
 #define BY_TYPE(stage, variant) {CODE(stage##_f16##variant), CODE(stage##_bf16##variant), \
                                  CODE(stage##_f32##variant)}
@@ -66,8 +66,10 @@ static double pool_work(const struct draft_geometry *g)
     return 16.0 * DRAFT_BLOCK * g->dim; /* memory counts more than the additions */
 }
 
-static uint32_t pool_passes(const struct draft_geometry *g, struct vk_pass *out)
+static uint32_t pool_passes(const struct vk_caps *caps, const struct draft_geometry *g,
+                            struct vk_pass *out)
 {
+    (void)caps;
     const struct vk_shader shaders[] = BY_TYPE(pool, );
     out[0] = (struct vk_pass){shaders[g->type - 1], 0, pool_groups, pool_work};
     return 1;
@@ -98,9 +100,10 @@ static double row_work(const struct draft_geometry *g)
     return 64.0 * g->video_blocks;
 }
 
-static uint32_t score_passes(const struct draft_geometry *g, struct vk_pass *out)
+static uint32_t score_passes(const struct vk_caps *caps, const struct draft_geometry *g,
+                             struct vk_pass *out)
 {
-    (void)g;
+    (void)caps, (void)g;
     out[0] = (struct vk_pass){CODE(score), 0, score_groups, score_work};
     out[1] = (struct vk_pass){CODE(softmax), 0, softmax_groups, row_work};
     return 2;
@@ -162,8 +165,10 @@ static double order_work(const struct draft_geometry *g)
     return 4.0 * SELECT_THREADS * g->blocks;
 }
 
-static uint32_t select_passes(const struct draft_geometry *g, struct vk_pass *out)
+static uint32_t select_passes(const struct vk_caps *caps, const struct draft_geometry *g,
+                              struct vk_pass *out)
 {
+    (void)caps;
     uint32_t n = 0;
     if (!row_budgets(g)) {
         out[n++] = (struct vk_pass){CODE(select_head), 0, clear_groups, row_work};
@@ -200,8 +205,10 @@ static double cpu_work(const struct draft_geometry *g)
     return 4.0 * DRAFT_BLOCK * g->tokens * g->dim;
 }
 
-static uint32_t scalar_passes(const struct draft_geometry *g, struct vk_pass *out)
+static uint32_t scalar_passes(const struct vk_caps *caps, const struct draft_geometry *g,
+                              struct vk_pass *out)
 {
+    (void)caps;
     const struct vk_shader shaders[2][3] = {BY_TYPE(attend, _64), BY_TYPE(attend, _128)};
     out[0] = (struct vk_pass){shaders[g->dim > 64][g->type - 1], 0, scalar_groups, scalar_work};
     return 1;
@@ -218,16 +225,20 @@ static uint32_t cpu_pass(const struct draft_geometry *g, const struct vk_shader 
     return 1;
 }
 
-static uint32_t cpu_passes(const struct draft_geometry *g, struct vk_pass *out)
+static uint32_t cpu_passes(const struct vk_caps *caps, const struct draft_geometry *g,
+                           struct vk_pass *out)
 {
+    (void)caps;
     const struct vk_shader exact[2][3] = {BY_TYPE(attend_cpu, _64), BY_TYPE(attend_cpu, _128)};
     const struct vk_shader padded[2][3] = {BY_TYPE(attend_cpu, _64_padded),
                                            BY_TYPE(attend_cpu, _128_padded)};
     return cpu_pass(g, exact, padded, out);
 }
 
-static uint32_t cpu_wide_passes(const struct draft_geometry *g, struct vk_pass *out)
+static uint32_t cpu_wide_passes(const struct vk_caps *caps, const struct draft_geometry *g,
+                                struct vk_pass *out)
 {
+    (void)caps;
     const struct vk_shader exact[2][3] = {BY_TYPE(attend_cpu_wide, _64),
                                           BY_TYPE(attend_cpu_wide, _128)};
     const struct vk_shader padded[2][3] = {BY_TYPE(attend_cpu_wide, _64_padded),
@@ -247,10 +258,23 @@ static const char *cpu_refuses(const struct vk_caps *caps, const struct draft_ge
     return !why && caps->lane_loads ? "the driver loads for each lane by itself" : why;
 }
 
-static uint32_t coopmat_pass(const struct draft_geometry *g, struct vk_shader narrow,
-                             struct vk_shader wide, struct vk_pass *out)
+/* The size of subgroups that matrices of `rows` rows demand: 32 where the device offers it, else the
+ * largest; 0 where none of those offered fits. */
+static uint32_t coopmat_subgroup(const struct vk_caps *caps, uint32_t rows)
 {
-    out[0] = (struct vk_pass){g->dim > 64 ? wide : narrow, 0, query_blocks, cpu_work};
+    uint32_t found = 0;
+    for (uint32_t size = caps->min_subgroup; size && size <= caps->max_subgroup; size *= 2)
+        if (size >= rows && size <= DRAFT_BLOCK && DRAFT_BLOCK / size <= caps->max_subgroups &&
+            found != 32)
+            found = size;
+    return found;
+}
+
+static uint32_t coopmat_pass(const struct vk_caps *caps, const struct draft_geometry *g,
+                             const struct vk_shader shaders[2], uint32_t rows, struct vk_pass *out)
+{
+    out[0] = (struct vk_pass){shaders[g->dim > 64], 0, query_blocks, cpu_work};
+    out[0].shader.subgroup = coopmat_subgroup(caps, rows);
     return 1;
 }
 
@@ -262,17 +286,19 @@ static const char *coopmat_refuses(const struct vk_caps *caps, const struct draf
         return "it multiplies f16 only";
     if (!(caps->matrix_shapes & shape))
         return "the device has no matrices of this shape";
-    if (caps->subgroup_size < rows)
-        return "subgroups are smaller than the rows of a matrix";
+    if (!coopmat_subgroup(caps, rows) &&
+        (caps->subgroup_size < rows || DRAFT_BLOCK % caps->subgroup_size))
+        return "no size of subgroups holds the rows of a matrix and divides the workgroup";
     return caps->max_shared < SHARED ? "workgroups share less than 20 KiB" : NULL;
 }
 
 #define COOPMAT(shape, bit, rows)                                                                  \
-    static uint32_t coopmat_##shape##_passes(const struct draft_geometry *g, struct vk_pass *out)  \
+    static uint32_t coopmat_##shape##_passes(const struct vk_caps *caps,                           \
+                                             const struct draft_geometry *g, struct vk_pass *out)  \
     {                                                                                              \
-        const struct vk_shader narrow = CODE(attend_coopmat_##shape##_64);                         \
-        const struct vk_shader wide = CODE(attend_coopmat_##shape##_128);                          \
-        return coopmat_pass(g, narrow, wide, out);                                                 \
+        const struct vk_shader shaders[2] = {CODE(attend_coopmat_##shape##_64),                    \
+                                             CODE(attend_coopmat_##shape##_128)};                  \
+        return coopmat_pass(caps, g, shaders, rows, out);                                          \
     }                                                                                              \
     static const char *coopmat_##shape##_refuses(const struct vk_caps *caps,                       \
                                                  const struct draft_geometry *g)                   \

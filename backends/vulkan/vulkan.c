@@ -191,13 +191,14 @@ static draft_status make_step(const struct draft_plan *plan, draft_stage stage,
 
 static draft_status make_stage(struct draft_plan *plan, struct vk_plan *state, unsigned index)
 {
+    const struct vk_context *vulkan = plan->context->state;
     draft_stage stage = (draft_stage)(1 << index);
     const struct draft_geometry *g = &plan->geometry;
     const struct vk_variant *variant = choose(plan, stage);
     if (!variant)
         return DRAFT_ERROR_UNSUPPORTED;
     struct vk_pass passes[VK_MAX_PASSES];
-    state->stages[index].count = variant->passes(g, passes);
+    state->stages[index].count = variant->passes(&vulkan->device.physical.caps, g, passes);
     for (uint32_t i = 0; i < state->stages[index].count; i++) {
         draft_status status = make_step(plan, stage, &passes[i], &state->stages[index].steps[i]);
         if (status)
