@@ -100,13 +100,14 @@ static draft_status choose_family(const struct draft_log *log, const struct vk_a
     return DRAFT_OK;
 }
 
-static void read_properties(const struct vk_api *api, uint32_t version, struct vk_physical *out)
+static void read_properties(const struct vk_api *api, struct vk_physical *out)
 {
+    bool newer = out->version >= VK_API_VERSION_1_3;
     VkPhysicalDeviceVulkan13Properties v13 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_PROPERTIES};
     VkPhysicalDeviceVulkan12Properties v12 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES,
-        .pNext = version >= VK_API_VERSION_1_3 ? &v13 : NULL};
+        .pNext = newer ? &v13 : NULL};
     VkPhysicalDeviceVulkan11Properties v11 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES, .pNext = &v12};
     VkPhysicalDeviceProperties2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
@@ -132,19 +133,9 @@ static void read_properties(const struct vk_api *api, uint32_t version, struct v
     snprintf(out->driver, sizeof out->driver, "%s %s", v12.driverName, v12.driverInfo);
     out->max_groups = limits->maxComputeWorkGroupCount[0];
     out->max_allocation = v11.maxMemoryAllocationSize;
-    out->max_buffer = version >= VK_API_VERSION_1_3 ? v13.maxBufferSize : UINT64_MAX;
+    out->max_buffer = newer ? v13.maxBufferSize : UINT64_MAX;
     out->atom = limits->nonCoherentAtomSize;
     out->tick = out->tick_mask ? limits->timestampPeriod * 1e-9 : 0;
-}
-
-static bool has_features(const struct vk_api *api, VkPhysicalDevice device)
-{
-    VkPhysicalDeviceVulkan12Features v12 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
-    VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
-                                     .pNext = &v12};
-    api->vkGetPhysicalDeviceFeatures2(device, &all);
-    return v12.bufferDeviceAddress && v12.timelineSemaphore;
 }
 
 static const char *check_limits(const VkPhysicalDeviceLimits *limits)
@@ -170,22 +161,24 @@ draft_status draft_vk_inspect(const struct draft_log *log, const struct vk_insta
     VkPhysicalDeviceProperties properties;
     api->vkGetPhysicalDeviceProperties(handle, &properties);
     snprintf(out->name, sizeof out->name, "%s", properties.deviceName);
+    out->version =
+        properties.apiVersion < instance->version ? properties.apiVersion : instance->version;
+    draft_status status = DRAFT_OK;
     if (properties.apiVersion < VK_API_VERSION_1_2)
         *why = "it is older than Vulkan 1.2";
-    else if (!has_features(api, handle))
-        *why = "it lacks bufferDeviceAddress or timelineSemaphore";
     else
+        status = draft_vk_lacks(log, instance, out, why);
+    if (!status && !*why)
         *why = check_limits(&properties.limits);
-    if (*why)
-        return DRAFT_OK;
-    draft_status status = choose_family(log, api, family, out);
+    if (status || *why)
+        return status;
+    status = choose_family(log, api, family, out);
     if (status)
         return status;
     if (out->family == UINT32_MAX)
         *why = family == VK_ANY_FAMILY ? "it has no queue for compute"
                                        : "the family of queues has no compute";
-    uint32_t version = properties.apiVersion;
-    read_properties(api, version < instance->version ? version : instance->version, out);
+    read_properties(api, out);
     api->vkGetPhysicalDeviceMemoryProperties(handle, &out->memory);
     return DRAFT_OK;
 }
@@ -225,7 +218,7 @@ draft_status draft_vk_physical_list(const struct draft_log *log, const struct vk
         struct vk_physical *physical = &(*out)[*count];
         status = draft_vk_inspect(log, instance, handles[i], VK_ANY_FAMILY, physical, &why);
         if (!status && !why)
-            physical->caps.matrix_shapes = draft_vk_matrix_shapes(log, instance, handles[i]);
+            status = draft_vk_tiers(log, instance, physical);
         if (!status && why)
             draft_log(log, DRAFT_LOG_INFO, "vulkan: not %s: %s", physical->name, why);
         *count += !status && !why;
@@ -312,19 +305,13 @@ static draft_status create_device(const struct vk_api *api, struct vk_device *vk
         .queueCount = 1,
         .pQueuePriorities = &priority,
     };
-    VkPhysicalDeviceVulkan12Features features = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-        .timelineSemaphore = VK_TRUE,
-        .bufferDeviceAddress = VK_TRUE,
-    };
     VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = &features,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
     };
-    struct vk_matrix_request matrix;
-    draft_vk_matrix_enable(&vk->physical.caps, &matrix, &features, &info);
+    struct vk_request request;
+    draft_vk_enable(&vk->physical, &request, &info);
     VkResult result = api->vkCreateDevice(vk->physical.handle, &info, NULL, &vk->handle);
     if (result != VK_SUCCESS)
         vk->handle = NULL;

@@ -110,6 +110,8 @@ draft_status draft_vk_load_device(const struct draft_log *log, struct vk_api *ap
 struct vk_physical {
     VkPhysicalDevice handle;
     struct vk_caps caps;
+    uint32_t version; /* of Vulkan, the instance's too                              */
+    uint32_t tiers;   /* VK_TIER_ bits of what it is, or may be, made with          */
     VkPhysicalDeviceType type;
     uint32_t family; /* of queues, with compute */
     uint32_t device_id, driver_version;
@@ -157,20 +159,52 @@ draft_status draft_vk_device_open(const struct draft_log *log, const struct vk_i
                                   const struct vk_physical *physical, struct vk_device *out);
 void draft_vk_device_close(struct vk_device *vk);
 
-/* ---- Matrix units: matrix.c ------------------------------------------------------------------ */
+/* ---- Features: features.c, caps.c ------------------------------------------------------------ */
 
-/* Bits of vk_caps.matrix_shapes; 0 where the device lacks something that they need. */
-uint32_t draft_vk_matrix_shapes(const struct draft_log *log, const struct vk_instance *instance,
-                                VkPhysicalDevice device);
-
-/* Lives until the device is made. */
-struct vk_matrix_request {
-    const char *extension;
-    VkPhysicalDeviceCooperativeMatrixFeaturesKHR features;
+/* Features that are of use together only. */
+enum {
+    VK_TIER_F16 = 1,
+    VK_TIER_SUBGROUP = 2, /* sizes that a shader may demand */
+    VK_TIER_MATRIX = 4,   /* of f16                         */
+    VK_TIER_MATRIX_BF16 = 8,
+    VK_TIER_MATRIX2 = 16,     /* see vk_caps.matrix2 */
+    VK_TIER_MATRIX2_EXT = 32, /* and matrix2_ext     */
+    VK_TIER_MATRIX_WORKGROUP = 64,
 };
-/* Ask for what they need, where the device has them. */
-void draft_vk_matrix_enable(const struct vk_caps *caps, struct vk_matrix_request *request,
-                            VkPhysicalDeviceVulkan12Features *features, VkDeviceCreateInfo *info);
+
+/* *why gets NULL, or which required feature the device lacks: static text. */
+draft_status draft_vk_lacks(const struct draft_log *log, const struct vk_instance *instance,
+                            const struct vk_physical *physical, const char **why);
+/* The tiers that the device has, and caps by them. */
+draft_status draft_vk_tiers(const struct draft_log *log, const struct vk_instance *instance,
+                            struct vk_physical *physical);
+/* What of caps follows from physical->tiers, which loses those that turn out to be of no use. */
+draft_status draft_vk_caps(const struct draft_log *log, const struct vk_instance *instance,
+                           struct vk_physical *physical);
+
+/* All structures of features that the library knows. */
+#define DRAFT_VK_FEATURE_STRUCTURES(X)                                                             \
+    X(VULKAN_1_1_FEATURES, Vulkan11Features, v11)                                                  \
+    X(VULKAN_1_2_FEATURES, Vulkan12Features, v12)                                                  \
+    X(VULKAN_1_3_FEATURES, Vulkan13Features, v13)                                                  \
+    X(SUBGROUP_SIZE_CONTROL_FEATURES, SubgroupSizeControlFeatures, subgroup)                       \
+    X(COOPERATIVE_MATRIX_FEATURES_KHR, CooperativeMatrixFeaturesKHR, matrix)                       \
+    X(SHADER_BFLOAT16_FEATURES_KHR, ShaderBfloat16FeaturesKHR, bf16)                               \
+    X(COOPERATIVE_MATRIX_2_FEATURES_NV, CooperativeMatrix2FeaturesNV, matrix2)                     \
+    X(COOPERATIVE_MATRIX_MAINTENANCE_1_FEATURES_EXT, CooperativeMatrixMaintenance1FeaturesEXT,     \
+      maintenance)
+enum { VK_MOST_EXTENSIONS = 5 };
+
+/* What a device is made with; lives until it is. */
+struct vk_request {
+#define X(type, structure, member) VkPhysicalDevice##structure member;
+    DRAFT_VK_FEATURE_STRUCTURES(X)
+#undef X
+    const char *extensions[VK_MOST_EXTENSIONS];
+};
+/* Asks for all that is required and for the tiers. */
+void draft_vk_enable(const struct vk_physical *physical, struct vk_request *request,
+                     VkDeviceCreateInfo *info);
 
 /* ---- The caller's own: adopt.c --------------------------------------------------------------- */
 
