@@ -47,7 +47,7 @@ struct draft_context {
 struct draft_plan {
     draft_context *context;
     struct draft_geometry geometry; /* host copy; offsets of scratch follow backend->plan   */
-    const uint32_t *budget;         /* host copy, [heads]                                   */
+    const uint32_t *budget;         /* host copy: budget[heads], floor[heads]               */
     struct draft_layout layout;
     const char *kernel_mask; /* $DRAFT_KERNEL when the plan was made, or NULL        */
 
@@ -65,6 +65,10 @@ uint32_t draft_block_size(const struct draft_geometry *g, uint32_t block);
  * valid: NULL, or the sample's two valid text lengths, beyond which tokens do not count. */
 uint32_t draft_block_tokens(const struct draft_geometry *g, uint32_t block, const uint32_t *valid,
                             uint32_t tokens[DRAFT_BLOCK]);
+
+/* Tokens of each quarter of video block j (0 to S - 1) of the geometry: kernel_abi.h. */
+void draft_quarter_sizes(const struct draft_geometry *g, uint32_t j,
+                         uint32_t sizes[DRAFT_QUARTERS]);
 
 /* Video key blocks that are forced for video query block i, ascending, written to out where out is
  * not NULL; returns how many. */
@@ -84,6 +88,15 @@ struct draft_chunk {
     uint32_t index, count;
 };
 
+/* What plans may ask of a backend beyond the paper's method; the core refuses a plan where a bit is
+ * missing. A kernel that lacks what its backend can do refuses the geometry in its table. */
+enum draft_ability {
+    DRAFT_CAN_SCORERS = 1 << 0,      /* scorer LSE and MAX                                  */
+    DRAFT_CAN_TAIL = 1 << 1,         /* tail MEAN                                           */
+    DRAFT_CAN_SECOND_ORDER = 1 << 2, /* tail GAP and FITTED                                 */
+    DRAFT_CAN_FLOOR = 1 << 3,        /* row_floor                                           */
+};
+
 /* Every pointer is set but the last three. Functions with a draft_status log the reason of a
  * failure themselves. */
 struct draft_backend {
@@ -91,6 +104,7 @@ struct draft_backend {
     /* Takes the caller's own device and queues: draft_context_params.native, where open also fills
      * context->device, and draft_run_params.queue. Others get NULL for both. */
     bool adopts;
+    uint32_t can; /* bits of draft_ability */
 
     /* Append this backend's devices from out[*count] on while there is room (capacity is of the whole
      * array), add their number to *count in any case, log why there are none. */

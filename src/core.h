@@ -30,9 +30,14 @@ draft_status draft_shape_geometry(const struct draft_log *log,
 draft_status draft_shape_layout(const struct draft_log *log, uint64_t scratch_size,
                                 struct draft_geometry *g, struct draft_layout *layout);
 
-/* budget[heads], see struct draft_geometry. */
+/* budget[heads] and floor[heads] behind it, see struct draft_geometry. */
 void draft_shape_budgets(const struct draft_geometry *g, const struct draft_plan_params *params,
                          uint32_t *budget);
+
+/* Set, in memory of the host, the signs of one head's bias [S, bias_stride] as its lists say:
+ * counts [B], lists [B, B]. src/tail.c. */
+void draft_tail_mark(const struct draft_geometry *g, const uint32_t *counts, const uint16_t *lists,
+                     float *bias);
 
 /* Bytes of the geometry with all that lies behind it (struct draft_tables of kernel_abi.h). Sets
  * g->tables. src/tables.c. */

@@ -37,6 +37,16 @@ typedef uint64_t addr;
 #define DRAFT_ABI_MASS  2
 #define DRAFT_ABI_PAPER 3
 
+/* Values of draft_scorer and draft_tail; a geometry holds what DEFAULT (0) stands for. */
+#define DRAFT_ABI_SCORER_MEAN 1
+#define DRAFT_ABI_SCORER_LSE  2
+#define DRAFT_ABI_SCORER_MAX  3
+
+#define DRAFT_ABI_TAIL_DROP   1
+#define DRAFT_ABI_TAIL_MEAN   2
+#define DRAFT_ABI_TAIL_GAP    3
+#define DRAFT_ABI_TAIL_FITTED 4
+
 /* Bits of draft_geometry.force. Note SELF: the public flag says the opposite. */
 #define DRAFT_FORCED_SELF        1u
 #define DRAFT_FORCED_FIRST_FRAME 2u
@@ -45,34 +55,71 @@ typedef uint64_t addr;
 /* MASS adds p as integers, so that the sum does not depend on the order: floor(p x 2^31). */
 #define DRAFT_MASS_ONE 0x80000000u
 
+/* A block is cut into up to this many parts, of which each has its own mean of k. Slot (t, h, w) of
+ * a tile lies in the upper half of an axis where its coordinate is at least the axis's split; a
+ * split of 0 does not cut. The number of a quarter has bit 0 for the faster of the axes that are cut
+ * (w before h before t), bit 1 for the other. */
+#define DRAFT_QUARTERS 4
+
+/* The factor of FITTED lies in [0, this]; what is in memory is brought there, NaN to 0. */
+#define DRAFT_FACTOR_MOST 1.5f
+
 /* The constant part of every stage's arguments: made by the plan, held in device memory, read by
- * all kernels. Offsets are bytes from the start of the workspace. Behind it lie u32 budget[heads],
- * and struct draft_tables with struct draft_span[blocks], `tables` units of
- * DRAFT_UNIT bytes from the geometry's start.
+ * all kernels. Offsets are bytes from the start of the workspace; 0 for what the plan has not, which
+ * no stage writes then. Behind it lie u32 budget[heads] and u32 floor[heads], and struct
+ * draft_tables with struct draft_span[blocks], `tables` units of DRAFT_UNIT bytes from the
+ * geometry's start.
  * The budget:
  *   HEAD   pairs to keep in the head, forced ones included
  *   ROW    key blocks to keep in each row, forced ones included where they are fewer
  *   MASS   ceil(mass x DRAFT_MASS_ONE)
- *   PAPER  rank r >= 1: keep all p >= the r-th largest of the head (S x S: keep all) */
+ *   PAPER  rank r >= 1: keep all p >= the r-th largest of the head (S x S: keep all)
+ * The floor, HEAD only, 0 elsewhere: each row keeps at least so many pairs, forced ones counted: its
+ * best by p, then by lower index. They are charged to the budget, which is never less than all that
+ * is kept so; what it has left goes to the best of the other pairs of the head.
+ *
+ * The bias holds, for query block i and key block j of the video, x = ln n_j + b_ij >= 0, with the
+ * sign bit clear where the pair is left out and set (-x, and -0.0 where x is 0) where it is kept.
+ * attend takes an entry with the sign bit for -inf. `score` writes x for all pairs, and -inf to the
+ * columns from S to bias_stride; `select` sets and clears the sign bits of the first S columns,
+ * nothing else, so that it may run again on the same bias. b_ij is
+ *   MEAN    0
+ *   GAP     ln sum_a w_a e^(s_a) - sum_a w_a s_a, brought to [0, ln n_j], with s_a = scale x
+ *           <pooled_q_i, quarter a of j> and w_a = n_ja / n_j, over the quarters that hold tokens
+ *   FITTED  c x min(W, ln n_j), with c the factor of sample and head, and
+ *           W = scale^2 / 2 x sum_d moment_q_id x moment_k_jd
+ * A NaN among the two becomes 0. */
 struct draft_geometry {
     addr pooled_q, pooled_k, pooled_v, map, counts, lists, order;
-    addr bias;    /* 0: none. Reserved for compensation of skipped blocks (f32 [.., B, S])     */
-    addr scratch; /* the backend's own, plan->scratch_size bytes                               */
+    addr bias;     /* f32 [batch, heads, S, bias_stride]; where tail is not DROP               */
+    addr scratch;  /* the backend's own, plan->scratch_size bytes                              */
+    addr quarters; /* f32 [batch, kv_heads, S, 4, dim]: mean k of each quarter, 0 where it holds no
+                      tokens; where scorer is not MEAN or tail is GAP                           */
+    addr moment_q; /* f32 [batch, heads, S, dim]: mean of q^2; with FITTED                     */
+    addr moment_k; /* f32 [batch, kv_heads, S, dim]: mean of (k - mean k)^2; with FITTED       */
+    addr tail_k, tail_v; /* pooled_k and pooled_v, rounded to the type of the tensors, packed:
+                            [batch, kv_heads, S, dim]; where tail is not DROP. For f32 these are
+                            pooled_k and pooled_v themselves                                    */
+    addr factors;        /* f32 [batch, heads], the caller's or the probe's; with FITTED        */
 
     u32 batch, heads, kv_heads, dim;
     u32 prefix, frames, height, width, suffix; /* tokens                                   */
     u32 tile_t, tile_h, tile_w;                /* tokens of a tile, product <= DRAFT_BLOCK */
     u32 tiles_t, tiles_h, tiles_w;             /* tile grid                                */
     u32 prefix_blocks, video_blocks, suffix_blocks, blocks;
-    u32 type;   /* DRAFT_ABI_F16 ...                        */
-    u32 rule;   /* DRAFT_ABI_HEAD ...                       */
-    u32 force;  /* DRAFT_FORCED_ bits                       */
-    f32 scale;  /* of the logits                            */
-    u32 group;  /* heads / kv_heads                         */
-    u32 tokens; /* of one sample                            */
-    u32 tables; /* units from the geometry's start to struct draft_tables */
+    u32 type;                      /* DRAFT_ABI_F16 ...                        */
+    u32 rule;                      /* DRAFT_ABI_HEAD ...                       */
+    u32 force;                     /* DRAFT_FORCED_ bits                       */
+    f32 scale;                     /* of the logits                            */
+    u32 group;                     /* heads / kv_heads                         */
+    u32 tokens;                    /* of one sample                            */
+    u32 tables;                    /* units from the geometry's start to struct draft_tables */
+    u32 scorer;                    /* DRAFT_ABI_SCORER_MEAN ...                */
+    u32 tail;                      /* DRAFT_ABI_TAIL_DROP ...                  */
+    u32 bias_stride;               /* S, rounded up to DRAFT_BLOCK             */
+    u32 split_t, split_h, split_w; /* where a tile is cut into quarters        */
 };
-DRAFT_ABI(draft_geometry, 176);
+DRAFT_ABI(draft_geometry, 248);
 
 /* Tiles at the edges of the grid are cut; which of the three edges overhang makes the class of a
  * block: 1 time, 2 height, 4 width, added. Text is a class of its own. */
@@ -91,6 +138,9 @@ struct draft_span {
 };
 DRAFT_ABI(draft_span, 8);
 
+/* Bits of draft_args.flags. */
+#define DRAFT_ABI_KEPT_ONLY 1u /* attend leaves the pooled keys out: the exact part alone */
+
 /* The arguments of every kernel of every stage: 128 bytes, all that Vulkan promises for push
  * constants. Addresses are 0 where a stage does not use them. */
 struct draft_args {
@@ -106,7 +156,8 @@ struct draft_args {
     u32 out_batch, out_token, out_head;
     u32 first; /* first work item of this launch, where a backend splits a stage          */
     u32 step;  /* which pass of a stage, where a backend takes several                    */
-    u32 reserved0, reserved1;
+    u32 flags; /* DRAFT_ABI_KEPT_ONLY                                                     */
+    u32 reserved;
 };
 DRAFT_ABI(draft_args, 128);
 

@@ -67,6 +67,29 @@ static draft_status write_order(const struct draft_plan *plan, draft_address wor
     return status;
 }
 
+/* The signs of the bias of all heads, one head at a time; its magnitudes are those of `score`. */
+static draft_status write_bias(const struct draft_plan *plan, draft_address workspace,
+                               const uint32_t *counts, const uint16_t *lists)
+{
+    const struct draft_geometry *g = &plan->geometry;
+    size_t blocks = g->blocks, bytes = (size_t)g->video_blocks * g->bias_stride * sizeof(float);
+    float *bias = draft_calloc(1, bytes);
+    DRAFT_REQUIRE(&plan->context->log, DRAFT_ERROR_MEMORY, bias,
+                  "out of host memory for the bias of one head");
+    draft_status status = DRAFT_OK;
+    for (size_t h = 0; h < (size_t)g->batch * g->heads && !status; h++) {
+        draft_address at = workspace + g->bias + h * bytes;
+        if (g->tail != DRAFT_TAIL_MEAN)
+            status = draft_read(plan->context, bias, at, bytes);
+        if (status)
+            break;
+        draft_tail_mark(g, counts + h * blocks, lists + h * blocks * blocks, bias);
+        status = draft_write(plan->context, at, bias, bytes);
+    }
+    draft_release(bias);
+    return status;
+}
+
 draft_status draft_lists_write(const draft_plan *plan, draft_address workspace,
                                const uint32_t *counts, const uint16_t *lists)
 {
@@ -86,6 +109,8 @@ draft_status draft_lists_write(const draft_plan *plan, draft_address workspace,
     if (!status)
         status = draft_write(plan->context, workspace + plan->layout.lists, lists,
                              rows * blocks * sizeof *lists);
+    if (!status && plan->geometry.tail != DRAFT_TAIL_DROP)
+        status = write_bias(plan, workspace, counts, lists);
     return status;
 }
 
@@ -169,7 +194,9 @@ draft_status draft_density_read(const draft_plan *plan, draft_address workspace,
     double heads = (double)g->batch * g->heads, s = g->video_blocks, tokens = g->tokens;
     density.video = (double)density.kept_pairs / (heads * s * s);
     density.work = token_pairs / (heads * tokens * tokens);
-    density.flops = 4.0 * g->dim * token_pairs;
+    double pooled = g->tail == DRAFT_TAIL_DROP ? 0 : heads * (tokens - g->prefix - g->suffix) * s;
+    density.tail = pooled / (heads * tokens * tokens);
+    density.flops = 4.0 * g->dim * (token_pairs + pooled);
     *out = density;
     return DRAFT_OK;
 }

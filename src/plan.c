@@ -11,6 +11,14 @@ _Static_assert(DRAFT_ABI_F16 == DRAFT_F16 && DRAFT_ABI_BF16 == DRAFT_BF16 &&
 _Static_assert(DRAFT_ABI_HEAD == DRAFT_RULE_HEAD && DRAFT_ABI_ROW == DRAFT_RULE_ROW &&
                    DRAFT_ABI_MASS == DRAFT_RULE_MASS && DRAFT_ABI_PAPER == DRAFT_RULE_PAPER,
                "rules of kernel_abi.h");
+_Static_assert(DRAFT_ABI_SCORER_MEAN == DRAFT_SCORER_MEAN &&
+                   DRAFT_ABI_SCORER_LSE == DRAFT_SCORER_LSE &&
+                   DRAFT_ABI_SCORER_MAX == DRAFT_SCORER_MAX,
+               "scorers of kernel_abi.h");
+_Static_assert(DRAFT_ABI_TAIL_DROP == DRAFT_TAIL_DROP && DRAFT_ABI_TAIL_MEAN == DRAFT_TAIL_MEAN &&
+                   DRAFT_ABI_TAIL_GAP == DRAFT_TAIL_GAP &&
+                   DRAFT_ABI_TAIL_FITTED == DRAFT_TAIL_FITTED,
+               "tails of kernel_abi.h");
 
 /* ---- Checks -------------------------------------------------------------------------------- */
 
@@ -76,6 +84,43 @@ static draft_status check_rule(const struct draft_log *log, const struct draft_p
     return DRAFT_OK;
 }
 
+/* Scorer, tail and floor. */
+static draft_status check_tail(const struct draft_log *log, const struct draft_plan_params *p)
+{
+    REQUIRE((unsigned)p->scorer <= DRAFT_SCORER_MAX, "scorer is %d; it must be MEAN, LSE or MAX",
+            (int)p->scorer);
+    REQUIRE((unsigned)p->tail <= DRAFT_TAIL_FITTED,
+            "tail is %d; it must be DROP, MEAN, GAP or FITTED", (int)p->tail);
+    REQUIRE(p->row_floor >= 0 && p->row_floor <= 1, "row_floor is %g; it must be from 0 to 1",
+            p->row_floor);
+    REQUIRE(p->row_floor == 0 || p->rule == DRAFT_RULE_HEAD,
+            "row_floor is %g; only rule HEAD takes it", p->row_floor);
+    REQUIRE(p->rule != DRAFT_RULE_PAPER || p->scorer <= DRAFT_SCORER_MEAN,
+            "scorer is %d; rule PAPER has MEAN", (int)p->scorer);
+    REQUIRE(p->rule != DRAFT_RULE_PAPER || p->tail <= DRAFT_TAIL_DROP,
+            "tail is %d; rule PAPER has DROP", (int)p->tail);
+    return DRAFT_OK;
+}
+
+/* What the backend has kernels for. */
+static draft_status check_abilities(const draft_context *context, const struct draft_plan_params *p)
+{
+    const struct draft_log *log = &context->log;
+    const struct draft_backend *backend = context->backend;
+    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED,
+                  p->scorer <= DRAFT_SCORER_MEAN || backend->can & DRAFT_CAN_SCORERS,
+                  "scorer LSE or MAX: backend \"%s\" has no kernels for it", backend->name);
+    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED,
+                  p->tail <= DRAFT_TAIL_DROP || backend->can & DRAFT_CAN_TAIL,
+                  "tail other than DROP: backend \"%s\" has no kernels for it", backend->name);
+    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED,
+                  p->tail <= DRAFT_TAIL_MEAN || backend->can & DRAFT_CAN_SECOND_ORDER,
+                  "tail GAP or FITTED: backend \"%s\" has no kernels for it", backend->name);
+    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, p->row_floor == 0 || backend->can & DRAFT_CAN_FLOOR,
+                  "row_floor: backend \"%s\" has no kernels for it", backend->name);
+    return DRAFT_OK;
+}
+
 static draft_status check_params(const struct draft_log *log, const struct draft_plan_params *p)
 {
     draft_status status = check_shape(log, &p->shape);
@@ -85,7 +130,9 @@ static draft_status check_params(const struct draft_log *log, const struct draft
             (int)p->type);
     REQUIRE(isfinite(p->scale), "scale is %g; it must be finite", (double)p->scale);
     status = check_tile(log, p);
-    return status ? status : check_rule(log, p);
+    if (!status)
+        status = check_rule(log, p);
+    return status ? status : check_tail(log, p);
 }
 
 /* ---- Kernel mask --------------------------------------------------------------------------- */
@@ -125,7 +172,7 @@ static draft_status upload_geometry(struct draft_plan *plan)
         return DRAFT_ERROR_MEMORY;
     }
     memcpy(block, g, sizeof *g);
-    memcpy(block + sizeof *g, plan->budget, g->heads * sizeof(uint32_t));
+    memcpy(block + sizeof *g, plan->budget, 2 * (size_t)g->heads * sizeof(uint32_t));
     draft_tables_fill(g, block);
     draft_status status = backend->alloc(plan->context, size, &plan->device_geometry);
     if (!status)
@@ -145,7 +192,7 @@ static draft_status prepare(struct draft_plan *plan, const struct draft_plan_par
     status = draft_shape_layout(log, 0, &plan->geometry, &plan->layout);
     if (status)
         return status;
-    uint32_t *budget = draft_calloc(plan->geometry.heads, sizeof *budget);
+    uint32_t *budget = draft_calloc(plan->geometry.heads, 2 * sizeof *budget);
     DRAFT_REQUIRE(log, DRAFT_ERROR_MEMORY, budget, "out of host memory for %u heads",
                   plan->geometry.heads);
     plan->budget = budget;
@@ -172,6 +219,9 @@ draft_status draft_plan_create(draft_context *context, const struct draft_plan_p
         return status;
     DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, context->device.types & 1u << params->type,
                   "type %d cannot be attended by %s", (int)params->type, context->device.name);
+    status = check_abilities(context, params);
+    if (status)
+        return status;
     struct draft_plan *plan = draft_calloc(1, sizeof *plan);
     DRAFT_REQUIRE(log, DRAFT_ERROR_MEMORY, plan, "out of host memory for a plan");
     plan->context = context;

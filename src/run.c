@@ -178,6 +178,8 @@ draft_status draft_run(const draft_plan *plan, const struct draft_run_params *pa
     uint32_t stages = params->stages ? params->stages : DRAFT_ALL_STAGES;
     REQUIRE((stages & ~(uint32_t)DRAFT_ALL_STAGES) == 0, "stages is %#x, which has unknown bits",
             stages);
+    REQUIRE((params->flags & ~(uint32_t)DRAFT_RUN_KEPT_ONLY) == 0,
+            "flags is %#x, which has unknown bits", params->flags);
     draft_status status = check_addresses(plan, params);
     if (!status)
         status = check_queue(plan, params);
@@ -188,6 +190,7 @@ draft_status draft_run(const draft_plan *plan, const struct draft_run_params *pa
         .workspace = params->workspace,
         .lse = params->lse,
         .valid = params->valid,
+        .flags = params->flags & DRAFT_RUN_KEPT_ONLY ? DRAFT_ABI_KEPT_ONLY : 0,
     };
     if (stages & (DRAFT_POOL | DRAFT_ATTEND)) {
         status = check_tensors(plan, params, stages, &args);

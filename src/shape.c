@@ -98,6 +98,21 @@ static struct draft_tile resolve_tile(const struct draft_plan_params *p)
     return p->tile.t ? p->tile : choose_tile(&p->shape);
 }
 
+/* The two longest axes of a tile are cut in the middle; of equally long ones, the faster. */
+static void choose_splits(struct draft_geometry *g)
+{
+    uint32_t extent[3] = {g->tile_w, g->tile_h, g->tile_t};
+    uint32_t *split[3] = {&g->split_w, &g->split_h, &g->split_t};
+    for (int cut = 0; cut < 2; cut++) {
+        int longest = 0;
+        for (int axis = 1; axis < 3; axis++)
+            longest = extent[axis] > extent[longest] ? axis : longest;
+        if (extent[longest] > 1)
+            *split[longest] = div_up(extent[longest], 2);
+        extent[longest] = 0;
+    }
+}
+
 draft_status draft_shape_geometry(const struct draft_log *log,
                                   const struct draft_plan_params *params, struct draft_geometry *g)
 {
@@ -131,7 +146,10 @@ draft_status draft_shape_geometry(const struct draft_log *log,
         .force = forced_flags(params),
         .scale = params->scale != 0 ? params->scale : (float)(1.0 / sqrt(s->dim)),
         .tokens = s->prefix + s->frames * s->height * s->width + s->suffix,
+        .scorer = params->scorer ? params->scorer : DRAFT_SCORER_MEAN,
+        .tail = params->tail ? params->tail : DRAFT_TAIL_DROP,
     };
+    choose_splits(g);
     g->group = g->heads / g->kv_heads;
     uint64_t video = (uint64_t)g->tiles_t * g->tiles_h * g->tiles_w;
     uint64_t blocks = video + g->prefix_blocks + g->suffix_blocks;
@@ -141,6 +159,7 @@ draft_status draft_shape_geometry(const struct draft_log *log,
         (unsigned long long)blocks, tile.t, tile.h, tile.w, DRAFT_MAX_BLOCKS);
     g->video_blocks = (uint32_t)video;
     g->blocks = (uint32_t)blocks;
+    g->bias_stride = div_up(g->video_blocks, DRAFT_BLOCK) * DRAFT_BLOCK;
     return DRAFT_OK;
 }
 
@@ -154,6 +173,31 @@ static uint64_t place(double *end, double bytes)
     double offset = *end;
     *end = ceil((offset + bytes) / WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT;
     return (uint64_t)offset;
+}
+
+/* What only plans beyond the paper's method have; the rest stays 0. */
+static void place_extras(struct draft_geometry *g, double *end)
+{
+    double s = g->video_blocks;
+    double rows = (double)g->batch * g->heads, kv_rows = (double)g->batch * g->kv_heads;
+    bool tail = g->tail != DRAFT_TAIL_DROP, fitted = g->tail == DRAFT_TAIL_FITTED;
+    if (g->scorer != DRAFT_SCORER_MEAN || g->tail == DRAFT_TAIL_GAP)
+        g->quarters = place(end, kv_rows * s * DRAFT_QUARTERS * g->dim * sizeof(float));
+    if (fitted) {
+        g->moment_q = place(end, rows * s * g->dim * sizeof(float));
+        g->moment_k = place(end, kv_rows * s * g->dim * sizeof(float));
+        g->factors = place(end, rows * sizeof(float));
+    }
+    if (tail && g->type == DRAFT_F32) {
+        g->tail_k = g->pooled_k;
+        g->tail_v = g->pooled_v;
+    } else if (tail) {
+        double bytes = kv_rows * s * g->dim * draft_type_size((draft_type)g->type);
+        g->tail_k = place(end, bytes);
+        g->tail_v = place(end, bytes);
+    }
+    if (tail)
+        g->bias = place(end, rows * s * g->bias_stride * sizeof(float));
 }
 
 draft_status draft_shape_layout(const struct draft_log *log, uint64_t scratch_size,
@@ -170,6 +214,7 @@ draft_status draft_shape_layout(const struct draft_log *log, uint64_t scratch_si
     g->counts = place(&end, rows * b * sizeof(uint32_t));
     g->lists = place(&end, rows * b * b * sizeof(uint16_t));
     g->order = place(&end, rows * b * sizeof(uint16_t));
+    place_extras(g, &end);
     g->scratch = place(&end, (double)scratch_size);
     DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, end < 0x1p53 && end < (double)SIZE_MAX,
                   "shape: the workspace would take %.3g bytes", end);
@@ -192,6 +237,14 @@ draft_status draft_shape_layout(const struct draft_log *log, uint64_t scratch_si
         .counts = g->counts,
         .lists = g->lists,
         .order = g->order,
+        .quarters = g->quarters,
+        .bias = g->bias,
+        .bias_stride = g->bias ? g->bias_stride : 0,
+        .moment_q = g->moment_q,
+        .moment_k = g->moment_k,
+        .tail_k = g->tail_k,
+        .tail_v = g->tail_v,
+        .factors = g->factors,
     };
     return DRAFT_OK;
 }
@@ -199,12 +252,12 @@ draft_status draft_shape_layout(const struct draft_log *log, uint64_t scratch_si
 /* ---- Budgets ------------------------------------------------------------------------------- */
 
 static uint32_t budget_of(const struct draft_geometry *g, double sparsity, double mass,
-                          uint64_t forced)
+                          uint64_t certain)
 {
     double s = g->video_blocks, pairs = s * s;
     switch (g->rule) {
     case DRAFT_RULE_HEAD:
-        return (uint32_t)fmax(round((1 - sparsity) * pairs), (double)forced);
+        return (uint32_t)fmax(round((1 - sparsity) * pairs), (double)certain);
     case DRAFT_RULE_ROW:
         return (uint32_t)fmax(round((1 - sparsity) * s), 1);
     case DRAFT_RULE_MASS:
@@ -216,16 +269,26 @@ static uint32_t budget_of(const struct draft_geometry *g, double sparsity, doubl
     }
 }
 
+/* Pairs of a head that are kept whatever their p: forced ones, and up to `least` in each row. */
+static uint64_t certain_pairs(const struct draft_geometry *g, uint32_t least)
+{
+    uint64_t pairs = 0;
+    for (uint32_t i = 0; i < g->video_blocks; i++) {
+        uint32_t forced = draft_forced_blocks(g, i, NULL);
+        pairs += forced > least ? forced : least;
+    }
+    return pairs;
+}
+
 void draft_shape_budgets(const struct draft_geometry *g, const struct draft_plan_params *params,
                          uint32_t *budget)
 {
-    uint64_t forced = 0;
-    for (uint32_t i = 0; i < g->video_blocks; i++)
-        forced += draft_forced_blocks(g, i, NULL);
-    double mass = params->mass > 0 ? params->mass : 0.9;
+    double mass = params->mass > 0 ? params->mass : 0.9, s = g->video_blocks;
     for (uint32_t h = 0; h < g->heads; h++) {
         double sparsity = params->head_sparsity ? params->head_sparsity[h] : params->sparsity;
-        budget[h] = budget_of(g, sparsity, mass, forced);
+        uint32_t least = (uint32_t)floor(params->row_floor * round((1 - sparsity) * s * s) / s);
+        budget[g->heads + h] = least;
+        budget[h] = budget_of(g, sparsity, mass, certain_pairs(g, least));
     }
 }
 
@@ -314,4 +377,25 @@ uint32_t draft_block_tokens(const struct draft_geometry *g, uint32_t block, cons
                 tokens[n++] =
                     g->prefix + ((box.t + t) * g->height + box.h + h) * g->width + box.w + w;
     return n;
+}
+
+void draft_quarter_sizes(const struct draft_geometry *g, uint32_t j, uint32_t sizes[DRAFT_QUARTERS])
+{
+    struct tile_box box = tile_box(g, j);
+    const uint32_t extent[3] = {box.width, box.height, box.frames};
+    const uint32_t split[3] = {g->split_w, g->split_h, g->split_t};
+    sizes[0] = box.frames * box.height * box.width;
+    sizes[1] = sizes[2] = sizes[3] = 0;
+    uint32_t parts = 1;
+    for (int axis = 0; axis < 3; axis++) {
+        if (split[axis] == 0)
+            continue;
+        uint32_t lower = min_u32(extent[axis], split[axis]);
+        for (uint32_t a = 0; a < parts; a++) {
+            uint32_t slice = sizes[a] / extent[axis];
+            sizes[parts + a] = slice * (extent[axis] - lower);
+            sizes[a] = slice * lower;
+        }
+        parts *= 2;
+    }
 }

@@ -5,7 +5,7 @@
 
 uint64_t draft_tables_size(struct draft_geometry *g)
 {
-    uint64_t budgets = sizeof *g + g->heads * (uint64_t)sizeof(uint32_t);
+    uint64_t budgets = sizeof *g + 2 * (uint64_t)g->heads * sizeof(uint32_t);
     g->tables = (uint32_t)((budgets + DRAFT_UNIT - 1) / DRAFT_UNIT);
     return g->tables * (uint64_t)DRAFT_UNIT + sizeof(struct draft_tables) +
            g->blocks * sizeof(struct draft_span);

@@ -44,7 +44,8 @@ class Tile(Structure):
 class PlanParams(Structure):
     _fields_ = [("shape", Shape), ("type", c_int), ("tile", Tile), ("rule", c_int),
                 ("sparsity", c_double), ("head_sparsity", POINTER(c_double)), ("mass", c_double),
-                ("force", c_uint32), ("scale", c_float)]
+                ("force", c_uint32), ("scale", c_float), ("scorer", c_int), ("tail", c_int),
+                ("row_floor", c_double)]
 
 
 class Layout(Structure):
@@ -52,7 +53,9 @@ class Layout(Structure):
         [(name, c_uint32) for name in ("tiles_t", "tiles_h", "tiles_w", "prefix_blocks",
                                        "video_blocks", "suffix_blocks", "blocks")] + \
         [(name, c_uint64) for name in ("tokens", "pooled_q", "pooled_k", "pooled_v", "map",
-                                       "counts", "lists", "order")]
+                                       "counts", "lists", "order", "quarters", "bias",
+                                       "bias_stride", "moment_q", "moment_k", "tail_k", "tail_v",
+                                       "factors")]
 
 
 class Tensor(Structure):
@@ -63,12 +66,13 @@ class Tensor(Structure):
 class RunParams(Structure):
     _fields_ = [("q", Tensor), ("k", Tensor), ("v", Tensor), ("out", Tensor), ("lse", c_uint64),
                 ("workspace", c_uint64), ("valid", c_uint64), ("stages", c_uint32),
-                ("queue", c_void_p), ("chunk", c_uint32), ("chunks", c_uint32)]
+                ("queue", c_void_p), ("chunk", c_uint32), ("chunks", c_uint32),
+                ("flags", c_uint32)]
 
 
 class Density(Structure):
     _fields_ = [("video", c_double), ("work", c_double), ("flops", c_double),
-                ("kept_pairs", c_uint64), ("empty_rows", c_uint64)]
+                ("kept_pairs", c_uint64), ("empty_rows", c_uint64), ("tail", c_double)]
 
 
 FUNCTIONS = {
@@ -88,6 +92,7 @@ FUNCTIONS = {
     "draft_run": (c_int, [c_void_p, POINTER(RunParams)]),
     "draft_wait": (c_int, [c_void_p]),
     "draft_lists_write": (c_int, [c_void_p, c_uint64, POINTER(c_uint32), POINTER(c_uint16)]),
+    "draft_factors_write": (c_int, [c_void_p, c_uint64, POINTER(c_float)]),
     "draft_density_read": (c_int, [c_void_p, c_uint64, POINTER(Density)]),
     "draft_plan_kernel": (c_char_p, [c_void_p, c_int]),
 }

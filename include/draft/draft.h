@@ -193,6 +193,31 @@ typedef enum draft_force {
                                         time                                                    */
 } draft_force;
 
+/* What a pair of video blocks is scored by, before the softmax over the key blocks. A quarter is a
+ * part of a block, the tile being cut in the middle of its two longest axes: n_ja tokens of key block
+ * j. The average of a block hides the few keys that matter; those of its quarters show more. */
+typedef enum draft_scorer {
+    DRAFT_SCORER_DEFAULT = 0, /* MEAN                                                           */
+    DRAFT_SCORER_MEAN = 1,    /* scale <mean q_i, mean k_j> + ln n_j                            */
+    DRAFT_SCORER_LSE = 2,     /* ln of the sum over a of n_ja exp(scale <mean q_i, mean k_ja>)  */
+    DRAFT_SCORER_MAX = 3      /* the largest over a of scale <mean q_i, mean k_ja> + ln n_ja    */
+} draft_scorer;
+
+/* What becomes of the pairs of video blocks that are left out. Other than DROP: each row of queries
+ * attends, beside the keys that are kept, to one pooled key for each block that is left out, with
+ * the mean of its k, the mean of its v, and the logit scale <q, mean k_j> + ln n_j + b_ij. Text is
+ * never pooled, rows of text stay exact, no row of video is empty, and lse is the log of all that
+ * was summed. */
+typedef enum draft_tail {
+    DRAFT_TAIL_DEFAULT = 0, /* DROP                                                              */
+    DRAFT_TAIL_DROP = 1,    /* they do not exist, as in the paper                                */
+    DRAFT_TAIL_MEAN = 2,    /* b = 0: a pooled key never has more mass than its block has        */
+    DRAFT_TAIL_GAP = 3,     /* b = LSE score - MEAN score of the pair, brought to 0 .. ln n_j    */
+    DRAFT_TAIL_FITTED = 4   /* b = c min(W, ln n_j), W = scale^2 / 2 x the sum over d of (mean of
+                               q_d^2 in block i) x (variance of k_d in block j), with a factor c of
+                               each sample and head: draft_factors_write                         */
+} draft_tail;
+
 struct draft_plan_params {
     struct draft_shape shape;
     draft_type type;        /* required                                                    */
@@ -207,6 +232,12 @@ struct draft_plan_params {
                                     0: 0.9                                                      */
     uint32_t force;              /* bits of draft_force; none with DRAFT_RULE_PAPER              */
     float scale;                 /* of the logits; 0: 1 / sqrt(dim)                             */
+    draft_scorer scorer;         /* rule PAPER: MEAN                                            */
+    draft_tail tail;             /* rule PAPER: DROP                                            */
+    double row_floor; /* rule HEAD only, 0 to 1: each row keeps floor(row_floor x budget / S) pairs
+                         in any case, budget = round((1 - sparsity) S^2): its forced ones, then its
+                         largest p, ties by lower index. They are charged to the budget; the rest of
+                         it goes to the largest p of the head. 0: none                           */
 };
 
 /* Owned by the caller, immutable: any number of threads may run one plan at once, each with a
@@ -240,6 +271,18 @@ struct draft_layout {
     uint64_t counts;   /* u32 [batch, heads, B]: kept key blocks of each query block            */
     uint64_t lists;    /* u16 [batch, heads, B, B]: the first `count` of each row, ascending    */
     uint64_t order;    /* u16 [batch, heads, B]: query blocks by count, largest first, then index */
+
+    /* Of plans that ask for them; 0 where there are none. */
+    uint64_t quarters; /* f32 [batch, kv_heads, S, 4, dim]: mean k of each quarter. scorer LSE, MAX;
+                          tail GAP                                                                */
+    uint64_t bias; /* f32 [batch, heads, S, bias_stride]: ln n_j + b_ij, with the sign bit set where
+                          the pair is kept. tail MEAN, GAP, FITTED                                */
+    uint64_t bias_stride;
+    uint64_t moment_q;       /* f32 [batch, heads, S, dim]: mean of q^2. tail FITTED             */
+    uint64_t moment_k;       /* f32 [batch, kv_heads, S, dim]: variance of k. tail FITTED        */
+    uint64_t tail_k, tail_v; /* [batch, kv_heads, S, dim] of the plan's type: pooled_k and pooled_v,
+                                rounded. tail MEAN, GAP, FITTED                                   */
+    uint64_t factors;        /* f32 [batch, heads]: c of each head, 0 to 1.5. tail FITTED         */
 };
 
 DRAFT_EXPORT void draft_plan_layout(const draft_plan *plan, struct draft_layout *out);
@@ -247,11 +290,17 @@ DRAFT_EXPORT void draft_plan_layout(const draft_plan *plan, struct draft_layout 
 /* ---- Run -------------------------------------------------------------------------------- */
 
 typedef enum draft_stage {
-    DRAFT_POOL = 1 << 0,   /* q, k, v   -> pooled_q, pooled_k, pooled_v */
-    DRAFT_SCORE = 1 << 1,  /* pooled    -> map                          */
-    DRAFT_SELECT = 1 << 2, /* map       -> counts, lists, order         */
-    DRAFT_ATTEND = 1 << 3  /* q, k, v, lists -> out, lse                */
+    DRAFT_POOL = 1 << 0,   /* q, k, v   -> pooled_q, pooled_k, pooled_v; quarters, moment_q,
+                              moment_k, tail_k, tail_v where the plan has them                   */
+    DRAFT_SCORE = 1 << 1,  /* pooled    -> map; bias where the plan has it                       */
+    DRAFT_SELECT = 1 << 2, /* map       -> counts, lists, order; sign bits of bias               */
+    DRAFT_ATTEND = 1 << 3  /* q, k, v, lists, bias, tail_k, tail_v -> out, lse                   */
 } draft_stage;
+
+typedef enum draft_run_flag {
+    DRAFT_RUN_KEPT_ONLY = 1 << 0 /* out and lse of the kept pairs alone, as with tail DROP: a part
+                                    that can be merged with others by its lse                    */
+} draft_run_flag;
 
 /* [batch, tokens, heads, dim], dim contiguous. Strides in elements; 0: packed. The address is a
  * multiple of 16, and so is every stride in bytes (where its axis is longer than 1). */
@@ -272,12 +321,14 @@ struct draft_run_params {
                                 Other text keys are never attended; their rows get out = 0, lse = -inf */
     uint32_t stages;        /* bits of draft_stage; 0: all. Fewer use what is in the workspace:
                                 DRAFT_ATTEND alone runs lists of an earlier run or the caller's own
-                                (draft_lists_write, or written by the caller's kernels)          */
+                                (draft_lists_write, or written by the caller's kernels, which then
+                                write bias too where the plan has it)                            */
     void *queue;            /* NULL: the context's own queue. CUDA backend: or a CUstream, see
                                 draft/cuda.h. Vulkan backend on the caller's device: or a
                                 VkCommandBuffer, see draft/vulkan.h. Others: UNSUPPORTED         */
     uint32_t chunk, chunks; /* chunks 0 or 1: everything. Else part `chunk`, 0 to chunks - 1, of the
                                 work, about equal parts: with a VkCommandBuffer only             */
+    uint32_t flags;         /* bits of draft_run_flag                                            */
 };
 
 /* Enqueue the stages on the queue, in order; the effects are visible to later work on the same queue
@@ -295,8 +346,9 @@ DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_wait(draft_context *context);
 
 /* ---- Lists ------------------------------------------------------------------------------ */
 
-/* Check lists made by another selection method and write them, with the work order that belongs to
- * them, into a workspace of draft_alloc: counts u32 [batch, heads, B]; lists u16 [batch, heads, B, B]
+/* Check lists made by another selection method and write them, with the work order and the signs of
+ * bias that belong to them (tail GAP and FITTED: on what DRAFT_SCORE wrote before), into a
+ * workspace of draft_alloc: counts u32 [batch, heads, B]; lists u16 [batch, heads, B, B]
  * of which the first count entries of each row are read, ascending, without repeats, below B.
  * Any pair may be left out, text too. Waits like draft_write. Errors: ARGUMENT, MEMORY, DEVICE. */
 DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_lists_write(const draft_plan *plan,
@@ -304,12 +356,22 @@ DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_lists_write(const draft_plan *pl
                                                             const uint32_t *counts,
                                                             const uint16_t *lists);
 
+/* Factors c of DRAFT_TAIL_FITTED, [batch, heads], into a workspace of draft_alloc; NULL: all 0,
+ * which is DRAFT_TAIL_MEAN. A new workspace holds none: write them before its first DRAFT_SCORE,
+ * which uses them, each brought to 0 .. 1.5. Waits like draft_write. Errors: ARGUMENT (other tail),
+ * MEMORY, DEVICE. */
+DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_factors_write(const draft_plan *plan,
+                                                              draft_address workspace,
+                                                              const float *factors);
+
 struct draft_density {
     double video;        /* kept pairs of video blocks / all pairs of video blocks          */
     double work;         /* kept query-key token pairs / all token pairs, text included     */
-    double flops;        /* 4 x dim x kept token pairs: what attend computes                */
+    double flops;        /* 4 x dim x (kept token pairs + those of tail): what attend computes */
     uint64_t kept_pairs; /* pairs of video blocks, over all samples and heads               */
     uint64_t empty_rows; /* query blocks with an empty list                                 */
+    double tail; /* pairs of a video query and a pooled key / all token pairs, 0 with tail DROP:
+                    work + tail is what attend executes                                     */
 };
 
 /* What the lists in a workspace keep, exactly. Text beyond its valid length is counted as if it
