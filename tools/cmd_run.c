@@ -16,10 +16,11 @@ struct request {
     const char *out, *lse;
     struct draft_shape shape;
     uint32_t grid[3], tile[3];
-    uint32_t type, rule, force, repeat;
+    uint32_t type, rule, force, scorer, tail, repeat;
+    bool scorer_given, tail_given;
     bool type_given, grid_given, sparsity_given, check, json, tolerance_given;
-    double sparsity, mass, scale, tolerance;
-    struct program_reals head_sparsity, valid;
+    double sparsity, mass, row_floor, scale, tolerance;
+    struct program_reals head_sparsity, factors, valid;
     struct program_device device;
     const char *files[3];
     size_t file_count;
@@ -39,7 +40,7 @@ struct run {
     struct draft_density density;
     struct job_fidelity fidelity;
     void *result;
-    float *lse;
+    float *lse, *kept_lse;
     struct program_output *out_file, *lse_file;
     struct program_progress *progress;
     uint64_t done;
@@ -75,6 +76,14 @@ static int parse(struct request *r, int argc, char **argv)
         {"mass", 0, PROGRAM_REAL, &r->mass, "X", "for --rule mass (default 0.9)", NULL, NULL},
         {"force", 0, PROGRAM_CHOICES, &r->force, "LIST", "pairs kept in any case, by commas",
          job_force_names, NULL},
+        {"row-floor", 0, PROGRAM_REAL, &r->row_floor, "X",
+         "share of the budget that is spent on each row alike\n(rule head, default 0)", NULL, NULL},
+        {"score", 0, PROGRAM_CHOICE, &r->scorer, "SCORER", "what a pair of blocks is scored by",
+         job_scorer_names, &r->scorer_given},
+        {"tail", 0, PROGRAM_CHOICE, &r->tail, "TAIL", "what becomes of pairs that are left out",
+         job_tail_names, &r->tail_given},
+        {"factors", 0, PROGRAM_REALS, &r->factors, "X,X,...",
+         "of each head, or one for all, for --tail fitted (default 0)", NULL, NULL},
         {"scale", 0, PROGRAM_REAL, &r->scale, "X", "of the logits (default 1 / sqrt(dim))", NULL,
          NULL},
         {"type", 0, PROGRAM_CHOICE, &r->type, "TYPE",
@@ -153,6 +162,35 @@ static bool convert_valid(struct run *run)
     return true;
 }
 
+static bool check_factors(const struct run *run)
+{
+    size_t count = run->request->factors.count;
+    if (count && run->params.tail != DRAFT_TAIL_FITTED) {
+        program_error("--factors needs --tail fitted");
+        return false;
+    }
+    if (count > 1 && count != run->params.shape.heads) {
+        program_error("--factors has %zu numbers, q has %u heads", count, run->params.shape.heads);
+        return false;
+    }
+    return true;
+}
+
+/* --factors, the same for each sample. */
+static draft_status write_factors(const struct run *run)
+{
+    const struct program_reals *list = &run->request->factors;
+    size_t heads = run->params.shape.heads, count = run->params.shape.batch * heads;
+    if (!list->count)
+        return DRAFT_OK;
+    float *factors = program_calloc(count, sizeof *factors);
+    for (size_t i = 0; i < count; i++)
+        factors[i] = (float)list->values[list->count == 1 ? 0 : i % heads];
+    draft_status status = draft_factors_write(run->job.plan, run->job.workspace, factors);
+    free(factors);
+    return status;
+}
+
 /* Open the inputs and make the plan's parameters of them. */
 static bool open_inputs(struct run *run)
 {
@@ -179,8 +217,13 @@ static bool open_inputs(struct run *run)
                                              .head_sparsity = r->head_sparsity.values,
                                              .mass = r->mass,
                                              .force = r->force,
-                                             .scale = (float)r->scale};
-    return convert_valid(run);
+                                             .scale = (float)r->scale,
+                                             .row_floor = r->row_floor};
+    if (r->scorer_given)
+        run->params.scorer = (draft_scorer)(r->scorer + 1);
+    if (r->tail_given)
+        run->params.tail = (draft_tail)(r->tail + 1);
+    return check_factors(run) && convert_valid(run);
 }
 
 /* Before the work, so that a folder that cannot be written to is known early. */
@@ -212,7 +255,7 @@ static draft_status prepare(struct run *run)
         status = job_buffers_create(run->context, &run->params.shape, run->params.type,
                                     run->inputs.q.tensor.data, run->inputs.k.tensor.data,
                                     run->inputs.v.tensor.data, run->valid, &run->buffers);
-    return status;
+    return status == DRAFT_OK ? write_factors(run) : status;
 }
 
 static draft_status compute(struct run *run)
@@ -228,15 +271,32 @@ static draft_status compute(struct run *run)
     return job_buffers_read(&run->buffers, run->result, run->lse);
 }
 
+/* lse of the kept keys alone, which recall is made of. */
+static draft_status read_kept_lse(struct run *run)
+{
+    run->kept_lse = program_calloc(run->buffers.sizes.lse, sizeof *run->kept_lse);
+    if (run->params.tail <= DRAFT_TAIL_DROP) {
+        memcpy(run->kept_lse, run->lse, run->buffers.sizes.lse * sizeof *run->lse);
+        return DRAFT_OK;
+    }
+    run->job.flags = DRAFT_RUN_KEPT_ONLY;
+    draft_status status = job_run_stage(&run->job, &run->buffers, JOB_STAGES - 1, NULL);
+    run->job.flags = 0;
+    return status == DRAFT_OK ? job_buffers_read(&run->buffers, NULL, run->kept_lse) : status;
+}
+
 /* Dense attention on the same buffers, after the result has been read. */
 static draft_status check(struct run *run)
 {
-    struct draft_plan_params params = run->params;
-    params.rule = DRAFT_RULE_HEAD;
-    params.sparsity = 0;
-    params.head_sparsity = NULL;
-    params.tile = run->job.layout.tile;
-    draft_status status = job_create(run->context, &params, &run->dense);
+    struct draft_plan_params params = {.shape = run->params.shape,
+                                       .type = run->params.type,
+                                       .tile = run->job.layout.tile,
+                                       .scorer = DRAFT_SCORER_MEAN,
+                                       .tail = DRAFT_TAIL_DROP,
+                                       .scale = run->params.scale};
+    draft_status status = read_kept_lse(run);
+    if (status == DRAFT_OK)
+        status = job_create(run->context, &params, &run->dense);
     if (status == DRAFT_OK)
         status = job_measure(&run->dense, &run->buffers, run->request->repeat, run->progress,
                              &run->done, &run->dense_timing);
@@ -246,8 +306,8 @@ static draft_status check(struct run *run)
     float *dense_lse = program_calloc(run->buffers.sizes.lse, sizeof *dense_lse);
     status = job_buffers_read(&run->buffers, dense, dense_lse);
     if (status == DRAFT_OK)
-        job_compare(&run->params.shape, run->params.type, run->result, dense, run->lse, dense_lse,
-                    &run->fidelity);
+        job_compare(&run->params.shape, run->params.type, run->result, dense, run->kept_lse,
+                    dense_lse, &run->fidelity);
     free(dense);
     free(dense_lse);
     return status;
@@ -309,6 +369,10 @@ static int report_json(const struct run *run)
     cJSON_AddItemToObject(json, "device", program_json_device(&run->device));
     report_json_shape(json, &run->params, &run->job.layout);
     cJSON_AddStringToObject(json, "rule", job_rule_names[run->params.rule]);
+    if (run->request->scorer_given)
+        cJSON_AddStringToObject(json, "score", job_scorer_names[run->request->scorer]);
+    if (run->request->tail_given)
+        cJSON_AddStringToObject(json, "tail", job_tail_names[run->request->tail]);
     cJSON_AddItemToObject(json, "stages", report_json_stages(&run->job, &run->timing));
     cJSON_AddNumberToObject(json, "median_seconds", report_total(run->timing.median));
     cJSON_AddNumberToObject(json, "attend_gflops",
@@ -371,6 +435,9 @@ static void report(const struct run *run)
     program_table_add(table, "kept\t%.2f %% of video block pairs, %.2f %% of token pairs (rule %s)",
                       100 * run->density.video, 100 * run->density.work,
                       job_rule_names[run->params.rule]);
+    if (run->density.tail > 0)
+        program_table_add(table, "pooled keys\t%.2f %% of token pairs more (tail %s)",
+                          100 * run->density.tail, job_tail_names[run->params.tail - 1]);
     if (run->density.empty_rows)
         program_table_add(table, "empty rows\t%llu query blocks keep nothing: out = 0",
                           (unsigned long long)run->density.empty_rows);
@@ -433,6 +500,7 @@ static void release(struct run *run)
     free(run->valid);
     free(run->result);
     free(run->lse);
+    free(run->kept_lse);
 }
 
 int draft_cmd_run(int argc, char **argv)
@@ -446,6 +514,7 @@ int draft_cmd_run(int argc, char **argv)
         code = execute(&run);
     release(&run);
     free(request.head_sparsity.values);
+    free(request.factors.values);
     free(request.valid.values);
     return code;
 }

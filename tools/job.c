@@ -11,6 +11,8 @@ const char *const job_stage_names[JOB_STAGES] = {"pool", "score", "select", "att
 const char *const job_type_names[] = {"f16", "bf16", "f32", NULL};
 const char *const job_rule_names[] = {"head", "row", "mass", "paper", NULL};
 const char *const job_force_names[] = {"not-self", "first-frame", "neighbours", NULL};
+const char *const job_scorer_names[] = {"mean", "lse", "max", NULL};
+const char *const job_tail_names[] = {"drop", "mean", "gap", "fitted", NULL};
 
 /* ---- Buffers ------------------------------------------------------------------------------ */
 
@@ -115,10 +117,12 @@ draft_status job_create(draft_context *context, const struct draft_plan_params *
         return status;
     draft_plan_layout(job.plan, &job.layout);
     status = draft_alloc(context, job.layout.size, &job.workspace);
+    if (status == DRAFT_OK && params->tail == DRAFT_TAIL_FITTED)
+        status = draft_factors_write(job.plan, job.workspace, NULL);
     if (status == DRAFT_OK)
         *out = job;
     else
-        draft_plan_destroy(&job.plan);
+        job_destroy(&job);
     return status;
 }
 
@@ -140,7 +144,8 @@ draft_status job_run_stage(const struct job *job, const struct job_buffers *b, u
                                       .lse = b->lse,
                                       .workspace = job->workspace,
                                       .valid = b->valid,
-                                      .stages = 1u << stage};
+                                      .stages = 1u << stage,
+                                      .flags = job->flags};
     double start = program_now();
     draft_status status = draft_run(job->plan, &params);
     if (status == DRAFT_OK)

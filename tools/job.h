@@ -22,6 +22,10 @@ extern const char *const job_type_names[];
 extern const char *const job_rule_names[];
 /* "not-self", "first-frame", "neighbours" for the bits of draft_force; ends with NULL. */
 extern const char *const job_force_names[];
+/* "mean", "lse", "max" for draft_scorer - 1; ends with NULL. */
+extern const char *const job_scorer_names[];
+/* "drop", "mean", "gap", "fitted" for draft_tail - 1; ends with NULL. */
+extern const char *const job_tail_names[];
 
 /* ---- Numbers ------------------------------------------------------------------------------ */
 
@@ -69,8 +73,10 @@ struct job {
     draft_plan *plan;
     struct draft_layout layout;
     draft_address workspace;
+    uint32_t flags; /* of its runs: bits of draft_run_flag, 0 after job_create */
 };
 
+/* Factors of tail FITTED are 0 at first. */
 draft_status job_create(draft_context *context, const struct draft_plan_params *params,
                         struct job *out);
 void job_destroy(struct job *job);

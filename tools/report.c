@@ -37,6 +37,7 @@ cJSON *report_json_density(const struct draft_density *d)
     cJSON *json = cJSON_CreateObject();
     cJSON_AddNumberToObject(json, "video", d->video);
     cJSON_AddNumberToObject(json, "work", d->work);
+    cJSON_AddNumberToObject(json, "tail", d->tail);
     cJSON_AddNumberToObject(json, "flops", d->flops);
     cJSON_AddNumberToObject(json, "kept_pairs", (double)d->kept_pairs);
     cJSON_AddNumberToObject(json, "empty_rows", (double)d->empty_rows);
