@@ -34,6 +34,21 @@ void draft_release(void *memory);
 /* For tests: the n-th allocation from now fails (0: none does). */
 void draft_calloc_set_failure(long n);
 
+/* ---- Files in the user's folder for caches: src/files.c ---- */
+
+enum { DRAFT_FILE_MAGIC = 8 };
+/* The content of file `name`, which draft_file_save wrote with the same magic word; *data is of
+ * draft_calloc, NULL where there is no file or it is damaged. Errors: MEMORY. */
+draft_status draft_file_load(const struct draft_log *log, const char *name, const char *magic,
+                             uint8_t **data, size_t *size);
+/* All of it or nothing, whoever reads or writes the file meanwhile. */
+void draft_file_save(const struct draft_log *log, const char *name, const char *magic,
+                     const void *data, size_t size);
+
+/* FNV-1a of the bytes behind what `before` stands for; DRAFT_HASH: nothing. */
+#define DRAFT_HASH UINT64_C(0xcbf29ce484222325)
+uint64_t draft_hash(uint64_t before, const void *bytes, size_t size);
+
 /* The context. Backends keep their own state behind `state`. */
 struct draft_context {
     const struct draft_backend *backend;

@@ -1,16 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Pipelines, and the file that spares the driver their compilation in the next process:
- * struct file_header, then what the driver gave. Whatever is wrong with the file, the library works
- * without it. */
-#include <errno.h>
+ * Pipelines, and the file that spares the driver their compilation in the next process. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "device.h"
 
@@ -21,58 +14,19 @@ struct vk_pipeline {
     VkPipeline handle;
 };
 
-enum { PATH_SIZE = 4096, MOST_BYTES = 256 << 20 };
-
-/* The driver checks its own part, but not for damage. */
-struct file_header {
-    char magic[8];
-    uint64_t size, hash; /* of what follows */
-};
-
-static const char magic[8] = {'d', 'r', 'a', 'f', 't', 'v', 'k', '1'};
-
-static uint64_t hash_bytes(const uint8_t *bytes, size_t size)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
-    for (size_t i = 0; i < size; i++)
-        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
+static const char magic[DRAFT_FILE_MAGIC] = {'d', 'r', 'a', 'f', 't', 'v', 'k', '1'};
 
 /* ---- File ------------------------------------------------------------------------------------ */
 
-/* The user's folder for caches; false where there is none. An empty or relative setting counts as
- * none. */
-static bool cache_folder(char *out)
-{
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int length = -1;
-    if (cache && *cache == '/')
-        length = snprintf(out, PATH_SIZE, "%s", cache);
-    else if (home && *home == '/')
-        length = snprintf(out, PATH_SIZE, "%s/.cache", home);
-    return length > 0 && length < PATH_SIZE;
-}
+enum { NAME_SIZE = 64 };
 
-/* Name of the file for this device and driver; makes the folders where `make` is set. */
-static bool cache_path(const struct vk_physical *physical, bool make, char *out)
+/* Of the file for this device and driver. */
+static void file_name(const struct vk_physical *physical, char name[NAME_SIZE])
 {
-    char folder[PATH_SIZE], uuid[2 * VK_UUID_SIZE + 1];
-    if (!cache_folder(folder))
-        return false;
-    if (make && mkdir(folder, 0700) && errno != EEXIST)
-        return false;
-    size_t used = strlen(folder);
-    int length = snprintf(folder + used, PATH_SIZE - used, "/draft");
-    if (length < 0 || (size_t)length >= PATH_SIZE - used)
-        return false;
-    if (make && mkdir(folder, 0700) && errno != EEXIST)
-        return false;
+    char uuid[2 * VK_UUID_SIZE + 1];
     for (unsigned i = 0; i < VK_UUID_SIZE; i++)
         snprintf(uuid + 2 * i, 3, "%02x", physical->uuid[i]);
-    length = snprintf(out, PATH_SIZE, "%s/%s-%08" PRIx32 ".pipelines", folder, uuid,
-                      physical->driver_version);
-    return length > 0 && length < PATH_SIZE;
+    snprintf(name, NAME_SIZE, "%s-%08" PRIx32 ".pipelines", uuid, physical->driver_version);
 }
 
 /* Does the driver's header name this device and this driver? */
@@ -88,78 +42,20 @@ static bool fits_device(const struct vk_physical *physical, const uint8_t *data,
            memcmp(header.pipelineCacheUUID, physical->cache_uuid, VK_UUID_SIZE) == 0;
 }
 
-/* Is that the file's size? Asked before memory is taken on the word of its header. */
-static bool holds(FILE *file, uint64_t size)
-{
-    struct stat status;
-    return fstat(fileno(file), &status) == 0 && (uint64_t)status.st_size == size;
-}
-
-/* *data: NULL where there is no file or it is of no use. */
-static draft_status read_file(struct vk_device *vk, FILE *file, uint8_t **data, size_t *size)
-{
-    struct file_header header;
-    if (fread(&header, sizeof header, 1, file) != 1 || memcmp(header.magic, magic, sizeof magic) ||
-        header.size == 0 || header.size > MOST_BYTES || !holds(file, sizeof header + header.size))
-        return DRAFT_OK;
-    *size = (size_t)header.size;
-    *data = draft_vk_calloc(vk->log, *size, 1, "the pipeline cache");
-    if (!*data)
-        return DRAFT_ERROR_MEMORY;
-    if (fread(*data, 1, *size, file) == *size && fgetc(file) == EOF &&
-        hash_bytes(*data, *size) == header.hash && fits_device(&vk->physical, *data, *size))
-        return DRAFT_OK;
-    draft_release(*data);
-    *data = NULL;
-    return DRAFT_OK;
-}
-
+/* *data: NULL where there is no file or it is of no use. The driver checks its own part, but not for
+ * damage. */
 static draft_status load_file(struct vk_device *vk, uint8_t **data, size_t *size)
 {
-    char path[PATH_SIZE];
+    char name[NAME_SIZE];
+    file_name(&vk->physical, name);
+    draft_status status = draft_file_load(vk->log, name, magic, data, size);
+    if (status || !*data || fits_device(&vk->physical, *data, *size))
+        return status;
+    draft_log(vk->log, DRAFT_LOG_DEBUG, "vulkan: %s is of another driver: not used", name);
+    draft_release(*data);
     *data = NULL;
     *size = 0;
-    FILE *file = cache_path(&vk->physical, false, path) ? fopen(path, "rbe") : NULL;
-    if (!file)
-        return DRAFT_OK;
-    draft_status status = read_file(vk, file, data, size);
-    fclose(file);
-    if (!status)
-        draft_log(vk->log, DRAFT_LOG_DEBUG, "vulkan: pipeline cache %s %s", path,
-                  *data ? "read" : "is damaged or of another driver");
-    if (!*data)
-        *size = 0;
-    return status;
-}
-
-static bool write_file(int descriptor, const uint8_t *data, size_t size)
-{
-    struct file_header header = {.size = size, .hash = hash_bytes(data, size)};
-    memcpy(header.magic, magic, sizeof magic);
-    FILE *file = fdopen(descriptor, "wb");
-    if (!file) {
-        close(descriptor);
-        return false;
-    }
-    bool ok = fwrite(&header, sizeof header, 1, file) == 1 && fwrite(data, 1, size, file) == size;
-    return fclose(file) == 0 && ok;
-}
-
-/* Under another name first: other processes may read or write the same file. */
-static void save_file(struct vk_device *vk, const uint8_t *data, size_t size)
-{
-    char path[PATH_SIZE], other[PATH_SIZE];
-    if (!cache_path(&vk->physical, true, path))
-        return;
-    int length = snprintf(other, sizeof other, "%s.XXXXXX", path);
-    if (length < 0 || length >= PATH_SIZE)
-        return;
-    int descriptor = mkostemp(other, O_CLOEXEC);
-    bool ok = descriptor >= 0 && write_file(descriptor, data, size) && rename(other, path) == 0;
-    draft_log(vk->log, DRAFT_LOG_DEBUG, "vulkan: pipeline cache %s %s", path,
-              ok ? "written" : "could not be written");
-    if (descriptor >= 0 && !ok)
-        unlink(other);
+    return DRAFT_OK;
 }
 
 /* ---- Open and close -------------------------------------------------------------------------- */
@@ -175,12 +71,14 @@ static size_t cache_size(struct vk_device *vk, const struct vk_cache *cache)
 static void save(struct vk_device *vk, const struct vk_cache *cache)
 {
     size_t size = cache_size(vk, cache);
-    if (size <= cache->loaded || size > MOST_BYTES)
+    if (size <= cache->loaded)
         return;
+    char name[NAME_SIZE];
+    file_name(&vk->physical, name);
     uint8_t *data = draft_calloc(size, 1);
     if (data &&
         vk->api.vkGetPipelineCacheData(vk->handle, cache->handle, &size, data) == VK_SUCCESS)
-        save_file(vk, data, size);
+        draft_file_save(vk->log, name, magic, data, size);
     draft_release(data);
 }
 

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Files that spare the next process some work, in the user's folder for caches: struct file_header,
+ * then the content. Whatever is wrong with one, the library works as if it were not there. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "backend.h"
+
+enum { PATH_SIZE = 4096, MOST_BYTES = 256 << 20 };
+
+struct file_header {
+    char magic[DRAFT_FILE_MAGIC];
+    uint64_t size, hash; /* of what follows */
+};
+
+uint64_t draft_hash(uint64_t before, const void *bytes, size_t size)
+{
+    const uint8_t *at = bytes;
+    for (size_t i = 0; i < size; i++)
+        before = (before ^ at[i]) * UINT64_C(0x100000001b3);
+    return before;
+}
+
+/* The user's folder for caches; false where there is none. An empty or relative setting counts as
+ * none. */
+static bool cache_folder(char *out)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int length = -1;
+    if (cache && *cache == '/')
+        length = snprintf(out, PATH_SIZE, "%s", cache);
+    else if (home && *home == '/')
+        length = snprintf(out, PATH_SIZE, "%s/.cache", home);
+    return length > 0 && length < PATH_SIZE;
+}
+
+/* Makes the folders where `make` is set. */
+static bool file_path(const char *name, bool make, char *out)
+{
+    char folder[PATH_SIZE];
+    if (!cache_folder(folder))
+        return false;
+    if (make && mkdir(folder, 0700) && errno != EEXIST)
+        return false;
+    size_t used = strlen(folder);
+    int length = snprintf(folder + used, PATH_SIZE - used, "/draft");
+    if (length < 0 || (size_t)length >= PATH_SIZE - used)
+        return false;
+    if (make && mkdir(folder, 0700) && errno != EEXIST)
+        return false;
+    length = snprintf(out, PATH_SIZE, "%s/%s", folder, name);
+    return length > 0 && length < PATH_SIZE;
+}
+
+/* Is that the file's size? Asked before memory is taken on the word of its header. */
+static bool holds(FILE *file, uint64_t size)
+{
+    struct stat status;
+    return fstat(fileno(file), &status) == 0 && (uint64_t)status.st_size == size;
+}
+
+static draft_status read_file(const struct draft_log *log, FILE *file, const char *magic,
+                              uint8_t **data, size_t *size)
+{
+    struct file_header header;
+    if (fread(&header, sizeof header, 1, file) != 1 ||
+        memcmp(header.magic, magic, sizeof header.magic) || header.size == 0 ||
+        header.size > MOST_BYTES || !holds(file, sizeof header + header.size))
+        return DRAFT_OK;
+    size_t bytes = (size_t)header.size;
+    uint8_t *read = draft_calloc(bytes, 1);
+    if (!read) {
+        draft_log(log, DRAFT_LOG_ERROR, "out of host memory for a file of %zu bytes", bytes);
+        return DRAFT_ERROR_MEMORY;
+    }
+    if (fread(read, 1, bytes, file) == bytes && fgetc(file) == EOF &&
+        draft_hash(DRAFT_HASH, read, bytes) == header.hash) {
+        *data = read;
+        *size = bytes;
+    } else {
+        draft_release(read);
+    }
+    return DRAFT_OK;
+}
+
+draft_status draft_file_load(const struct draft_log *log, const char *name, const char *magic,
+                             uint8_t **data, size_t *size)
+{
+    char path[PATH_SIZE];
+    *data = NULL;
+    *size = 0;
+    FILE *file = file_path(name, false, path) ? fopen(path, "rbe") : NULL;
+    if (!file)
+        return DRAFT_OK;
+    draft_status status = read_file(log, file, magic, data, size);
+    fclose(file);
+    if (!status)
+        draft_log(log, DRAFT_LOG_DEBUG, "%s %s", path, *data ? "read" : "is damaged: not used");
+    return status;
+}
+
+static bool write_file(int descriptor, const char *magic, const void *data, size_t size)
+{
+    struct file_header header = {.size = size, .hash = draft_hash(DRAFT_HASH, data, size)};
+    memcpy(header.magic, magic, sizeof header.magic);
+    FILE *file = fdopen(descriptor, "wb");
+    if (!file) {
+        close(descriptor);
+        return false;
+    }
+    bool ok = fwrite(&header, sizeof header, 1, file) == 1 && fwrite(data, 1, size, file) == size;
+    return fclose(file) == 0 && ok;
+}
+
+/* Under another name first: other processes may read or write the same file. */
+void draft_file_save(const struct draft_log *log, const char *name, const char *magic,
+                     const void *data, size_t size)
+{
+    char path[PATH_SIZE], other[PATH_SIZE];
+    if (size > MOST_BYTES || !file_path(name, true, path))
+        return;
+    int length = snprintf(other, sizeof other, "%s.XXXXXX", path);
+    if (length < 0 || length >= PATH_SIZE)
+        return;
+    int descriptor = mkostemp(other, O_CLOEXEC);
+    bool ok =
+        descriptor >= 0 && write_file(descriptor, magic, data, size) && rename(other, path) == 0;
+    draft_log(log, DRAFT_LOG_DEBUG, "%s %s", path, ok ? "written" : "could not be written");
+    if (descriptor >= 0 && !ok)
+        unlink(other);
+}
