@@ -13,6 +13,7 @@
 #include "kernel_abi.h"
 
 enum { DRAFT_STAGES = 4 }; /* pool, score, select, attend: stage s is bit 1 << s */
+enum { DRAFT_MOST_VARIANTS = 32 };
 
 /* Index of a stage in tables: 0 to DRAFT_STAGES - 1. */
 static inline unsigned draft_stage_index(draft_stage stage)
@@ -58,18 +59,19 @@ struct draft_context {
     bool adopted; /* the caller's own device */
 };
 
-/* The plan. The core fills all but the last four members before it calls backend->plan. */
+/* The plan. The core fills all but the last three members before it calls backend->plan. */
 struct draft_plan {
     draft_context *context;
     struct draft_geometry geometry; /* host copy; offsets of scratch follow backend->plan   */
     const uint32_t *budget;         /* host copy: budget[heads], floor[heads]               */
     struct draft_layout layout;
-    const char *kernel_mask; /* $DRAFT_KERNEL when the plan was made, or NULL        */
+    uint32_t variants[DRAFT_STAGES];   /* the variant chosen for each stage: its row in the    */
+    const char *kernels[DRAFT_STAGES]; /* backend's table, and its name                        */
 
-    draft_address device_geometry;     /* geometry and budgets on the device: the core's       */
-    uint64_t scratch_size;             /* backend->plan: bytes of workspace for its own use    */
-    const char *kernels[DRAFT_STAGES]; /* backend->plan: the variant chosen for each stage  */
-    void *state;                       /* backend->plan: what launch needs                     */
+    draft_address device_geometry; /* geometry and budgets on the device: the core's           */
+    unsigned making;               /* backend->plan: the stage that it is busy with            */
+    uint64_t scratch_size;         /* backend->plan: bytes of workspace for its own use        */
+    void *state;                   /* backend->plan: what launch needs                         */
 };
 
 /* Tokens of a block: text at the end of its part and tiles at the edge of the grid hold fewer than
@@ -92,11 +94,6 @@ uint32_t draft_forced_blocks(const struct draft_geometry *g, uint32_t i, uint32_
 /* Work order of one sample and head: query blocks by count, largest first, then by index.
  * starts: scratch of blocks + 1. src/lists.c. */
 void draft_order_rows(const uint32_t *counts, uint32_t blocks, uint32_t *starts, uint16_t *order);
-
-/* True where the variant called `name` may be used: no mask, or the mask holds it, or the mask
- * holds none of the names of this stage's table. names ends with NULL. src/plan.c. */
-bool draft_kernel_allowed(const struct draft_plan *plan, const char *name,
-                          const char *const *names);
 
 /* Part `index` of `count` of a run. */
 struct draft_chunk {
@@ -137,9 +134,16 @@ struct draft_backend {
     draft_status (*write)(draft_context *context, draft_address to, const void *from, size_t size);
     draft_status (*read)(draft_context *context, void *to, draft_address from, size_t size);
 
-    /* Choose a kernel for each stage from ordered tables, best first; log each refusal with its
-     * reason; set kernels, scratch_size and state. */
+    /* Names of the variants that the table of a stage holds, best first, ends with NULL, at most
+     * DRAFT_MOST_VARIANTS. Static storage. */
+    const char *const *(*variants)(draft_stage stage);
+    /* NULL where variant number `variant` of the stage takes this device and plan, which has
+     * geometry and layout; else why not: static text. */
+    const char *(*refuses)(const draft_plan *plan, draft_stage stage, uint32_t variant);
+
+    /* Make the chosen variants ready; set scratch_size and state. */
     draft_status (*plan)(draft_plan *plan);
+    /* Also after a plan that failed, and then state may be NULL. */
     void (*unplan)(draft_plan *plan);
 
     /* begin and end bracket the launches of one draft_run. queue: the caller's, or NULL for the
@@ -150,10 +154,6 @@ struct draft_backend {
                            void *queue);
     draft_status (*end)(draft_context *context, void *queue, bool ok);
     draft_status (*wait)(draft_context *context);
-
-    /* Tests and tools: names of the variants that the table of a stage holds, best first, ends with
-     * NULL. Static storage. Whether the device takes one is decided by plan. */
-    const char *const *(*variants)(draft_stage stage);
 
     /* Of a backend whose queues are command buffers of the caller, on the caller's device; NULL for
      * others. record: in place of begin, launch and end where draft_run got a queue. The others are

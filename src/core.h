@@ -20,6 +20,19 @@ enum { DRAFT_ALL_STAGES = DRAFT_POOL | DRAFT_SCORE | DRAFT_SELECT | DRAFT_ATTEND
 /* NULL: this build has none of that name. src/context.c. */
 const struct draft_backend *draft_backend_find(const char *name);
 
+/* What bears on the choice of kernels while a plan is made. */
+struct draft_choice {
+    const char *mask; /* $DRAFT_KERNEL, or NULL                                                 */
+    const char *only; /* attend takes this variant or none; NULL: any                           */
+    const char *ruled_out[DRAFT_MOST_VARIANTS]; /* variants of attend: why; NULL: they are not */
+    uint32_t again; /* this plan has chosen before: only what was ruled out last is told,
+                       variant again - 1 of attend                                             */
+    bool wrong;     /* one was ruled out because it computes wrongly                           */
+};
+/* Set variants and kernels, log each refusal with its reason. UNSUPPORTED where none is left, DEVICE
+ * where that is so because of one that computes wrongly. src/choose.c. */
+draft_status draft_choose(struct draft_plan *plan, const struct draft_choice *choice);
+
 /* Geometry of checked parameters: everything but the offsets. Logs and returns UNSUPPORTED where the
  * blocks are too many. src/shape.c. */
 draft_status draft_shape_geometry(const struct draft_log *log,

@@ -135,29 +135,6 @@ static draft_status check_params(const struct draft_log *log, const struct draft
     return status ? status : check_tail(log, p);
 }
 
-/* ---- Kernel mask --------------------------------------------------------------------------- */
-
-static bool mask_holds(const char *mask, const char *name)
-{
-    size_t length = strlen(name);
-    for (const char *at = mask; at; at = strchr(at, ',')) {
-        at += *at == ',';
-        if (strncmp(at, name, length) == 0 && (at[length] == ',' || at[length] == '\0'))
-            return true;
-    }
-    return false;
-}
-
-bool draft_kernel_allowed(const struct draft_plan *plan, const char *name, const char *const *names)
-{
-    if (!plan->kernel_mask || mask_holds(plan->kernel_mask, name))
-        return true;
-    for (; *names; names++)
-        if (mask_holds(plan->kernel_mask, *names))
-            return false;
-    return true;
-}
-
 /* ---- Create and destroy -------------------------------------------------------------------- */
 
 /* Geometry, budgets and tables, as the kernels read them. */
@@ -197,9 +174,10 @@ static draft_status prepare(struct draft_plan *plan, const struct draft_plan_par
                   plan->geometry.heads);
     plan->budget = budget;
     draft_shape_budgets(&plan->geometry, params, budget);
-    plan->kernel_mask = getenv("DRAFT_KERNEL");
-    status = context->backend->plan(plan);
-    plan->kernel_mask = NULL;
+    struct draft_choice choice = {.mask = getenv("DRAFT_KERNEL")};
+    status = draft_choose(plan, &choice);
+    if (!status)
+        status = context->backend->plan(plan);
     if (status)
         return status;
     status = draft_shape_layout(log, plan->scratch_size, &plan->geometry, &plan->layout);

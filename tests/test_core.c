@@ -67,6 +67,19 @@ static draft_status paper_read(draft_context *context, void *to, draft_address f
     return DRAFT_OK;
 }
 
+static const char *const *paper_variants(draft_stage stage)
+{
+    static const char *const names[] = {"paper", NULL};
+    (void)stage;
+    return names;
+}
+
+static const char *paper_refuses(const draft_plan *plan, draft_stage stage, uint32_t variant)
+{
+    (void)plan, (void)stage, (void)variant;
+    return NULL;
+}
+
 static draft_status paper_plan(draft_plan *plan)
 {
     called(plan->context, 'p');
@@ -121,6 +134,8 @@ static const struct draft_backend backend = {
     .free = paper_free,
     .write = paper_write,
     .read = paper_read,
+    .variants = paper_variants,
+    .refuses = paper_refuses,
     .plan = paper_plan,
     .unplan = paper_unplan,
     .begin = paper_begin,

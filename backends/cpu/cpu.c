@@ -28,7 +28,7 @@ const struct draft_cpu_tile_ops *const draft_cpu_tile_variants[] = {
 static const char *const names[] = {"avx512", "avx2", "baseline", NULL};
 
 /* NULL where the processor can run it, else why not. */
-static const char *refuses(const struct draft_cpu_tile_ops *ops)
+static const char *processor_lacks(const struct draft_cpu_tile_ops *ops)
 {
     __builtin_cpu_init();
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -45,7 +45,7 @@ const struct draft_cpu_tile_ops *const draft_cpu_tile_variants[] = {&draft_cpu_t
 
 static const char *const names[] = {"baseline", NULL};
 
-static const char *refuses(const struct draft_cpu_tile_ops *ops)
+static const char *processor_lacks(const struct draft_cpu_tile_ops *ops)
 {
     (void)ops;
     return NULL;
@@ -102,7 +102,7 @@ static draft_status devices(const struct draft_log *log, struct draft_device_inf
         snprintf(device->driver, sizeof device->driver, "libdraft %d.%d.%d, %u processors",
                  DRAFT_VERSION_MAJOR, DRAFT_VERSION_MINOR, DRAFT_VERSION_PATCH, processors());
         const struct draft_cpu_tile_ops *const *ops = draft_cpu_tile_variants;
-        while (refuses(*ops))
+        while (processor_lacks(*ops))
             ops++;
         snprintf(device->attend, sizeof device->attend, "%s", (*ops)->name);
     }
@@ -178,20 +178,10 @@ static draft_status read_memory(draft_context *context, void *to, draft_address 
 
 /* ---- Plan ------------------------------------------------------------------------------------ */
 
-static const struct draft_cpu_tile_ops *choose(const struct draft_plan *plan, draft_stage stage)
+static const char *refuses(const draft_plan *plan, draft_stage stage, uint32_t variant)
 {
-    for (const struct draft_cpu_tile_ops *const *ops = draft_cpu_tile_variants; *ops; ops++) {
-        const char *why = refuses(*ops);
-        if (!why && !draft_kernel_allowed(plan, (*ops)->name, names))
-            why = "DRAFT_KERNEL leaves it out";
-        if (!why)
-            return *ops;
-        draft_log(&plan->context->log, DRAFT_LOG_INFO, "cpu %s: not %s: %s",
-                  draft_stage_name(stage), (*ops)->name, why);
-    }
-    draft_log(&plan->context->log, DRAFT_LOG_ERROR, "cpu %s: no kernel is left",
-              draft_stage_name(stage));
-    return NULL;
+    (void)plan, (void)stage;
+    return processor_lacks(draft_cpu_tile_variants[variant]);
 }
 
 static uint64_t greater(uint64_t a, uint64_t b)
@@ -208,12 +198,8 @@ static draft_status make_plan(draft_plan *plan)
         return DRAFT_ERROR_MEMORY;
     }
     plan->state = state;
-    for (unsigned s = 0; s < DRAFT_STAGES; s++) {
-        state->ops[s] = choose(plan, (draft_stage)(1 << s));
-        if (!state->ops[s])
-            return DRAFT_ERROR_UNSUPPORTED;
-        plan->kernels[s] = state->ops[s]->name;
-    }
+    for (unsigned s = 0; s < DRAFT_STAGES; s++)
+        state->ops[s] = draft_cpu_tile_variants[plan->variants[s]];
     uint64_t size = greater(draft_cpu_attend_scratch(), draft_cpu_score_scratch());
     size = greater(size, draft_cpu_select_scratch(&plan->geometry));
     state->slot_size = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -279,11 +265,12 @@ const struct draft_backend draft_backend_cpu = {
     .free = free_memory,
     .write = write_memory,
     .read = read_memory,
+    .variants = variants,
+    .refuses = refuses,
     .plan = make_plan,
     .unplan = drop_plan,
     .begin = begin,
     .launch = launch,
     .end = end,
     .wait = wait_for_work,
-    .variants = variants,
 };

@@ -125,23 +125,12 @@ static draft_status read_memory(draft_context *context, void *to, draft_address 
 
 /* ---- Plan ------------------------------------------------------------------------------------ */
 
-static const struct cuda_variant *choose(const struct draft_plan *plan, draft_stage stage)
+static const char *refuses(const draft_plan *plan, draft_stage stage, uint32_t variant)
 {
     const struct cuda_context *cuda = plan->context->state;
     size_t count;
-    const struct cuda_variant *variants = draft_cuda_variants(stage, &count);
-    for (size_t i = 0; i < count; i++) {
-        const char *why = variants[i].refuses(&cuda->device.physical.caps, &plan->geometry);
-        if (!why && !draft_kernel_allowed(plan, variants[i].name, draft_cuda_variant_names(stage)))
-            why = "DRAFT_KERNEL leaves it out";
-        if (!why)
-            return &variants[i];
-        draft_log(&plan->context->log, DRAFT_LOG_INFO, "cuda %s: not %s: %s",
-                  draft_stage_name(stage), variants[i].name, why);
-    }
-    draft_log(&plan->context->log, DRAFT_LOG_ERROR, "cuda %s: no kernel is left",
-              draft_stage_name(stage));
-    return NULL;
+    return draft_cuda_variants(stage, &count)[variant].refuses(&cuda->device.physical.caps,
+                                                               &plan->geometry);
 }
 
 static draft_status make_step(const struct draft_plan *plan, draft_stage stage,
@@ -190,10 +179,9 @@ static const struct cuda_variant *find_variant(draft_stage stage, const char *na
 static draft_status make_stage(struct draft_plan *plan, struct cuda_plan *state, unsigned index)
 {
     draft_stage stage = (draft_stage)(1 << index);
-    const struct cuda_variant *variant = choose(plan, stage);
-    if (!variant)
-        return DRAFT_ERROR_UNSUPPORTED;
-    plan->kernels[index] = variant->name;
+    size_t count;
+    const struct cuda_variant *variant = &draft_cuda_variants(stage, &count)[plan->variants[index]];
+    plan->making = index;
     draft_status status = make_steps(plan, stage, variant, &state->stages[index]);
     if (!status && variant->fallback)
         status = make_steps(plan, stage, find_variant(stage, variant->fallback), &state->fallback);
@@ -301,11 +289,12 @@ const struct draft_backend draft_backend_cuda = {
     .free = free_memory,
     .write = write_memory,
     .read = read_memory,
+    .variants = draft_cuda_variant_names,
+    .refuses = refuses,
     .plan = make_plan,
     .unplan = drop_plan,
     .begin = begin,
     .launch = launch,
     .end = end,
     .wait = wait_for_work,
-    .variants = draft_cuda_variant_names,
 };

@@ -153,23 +153,22 @@ static draft_status read_memory(draft_context *context, void *to, draft_address 
 
 /* ---- Plan ------------------------------------------------------------------------------------ */
 
-static const struct vk_variant *choose(const struct draft_plan *plan, draft_stage stage)
+static const char *refuses(const draft_plan *plan, draft_stage stage, uint32_t variant)
+{
+    const struct vk_context *vulkan = plan->context->state;
+    size_t count;
+    return draft_vk_variants(stage, &count)[variant].refuses(&vulkan->device.physical.caps,
+                                                             &plan->geometry);
+}
+
+static uint32_t chosen_passes(const struct draft_plan *plan, draft_stage stage,
+                              struct vk_pass passes[VK_MAX_PASSES])
 {
     const struct vk_context *vulkan = plan->context->state;
     size_t count;
     const struct vk_variant *variants = draft_vk_variants(stage, &count);
-    for (size_t i = 0; i < count; i++) {
-        const char *why = variants[i].refuses(&vulkan->device.physical.caps, &plan->geometry);
-        if (!why && !draft_kernel_allowed(plan, variants[i].name, draft_vk_variant_names(stage)))
-            why = "DRAFT_KERNEL leaves it out";
-        if (!why)
-            return &variants[i];
-        draft_log(&plan->context->log, DRAFT_LOG_INFO, "vulkan %s: not %s: %s",
-                  draft_stage_name(stage), variants[i].name, why);
-    }
-    draft_log(&plan->context->log, DRAFT_LOG_ERROR, "vulkan %s: no kernel is left",
-              draft_stage_name(stage));
-    return NULL;
+    return variants[plan->variants[draft_stage_index(stage)]].passes(&vulkan->device.physical.caps,
+                                                                     &plan->geometry, passes);
 }
 
 static draft_status make_step(const struct draft_plan *plan, draft_stage stage,
@@ -191,24 +190,21 @@ static draft_status make_step(const struct draft_plan *plan, draft_stage stage,
 
 static draft_status make_stage(struct draft_plan *plan, struct vk_plan *state, unsigned index)
 {
-    const struct vk_context *vulkan = plan->context->state;
     draft_stage stage = (draft_stage)(1 << index);
-    const struct draft_geometry *g = &plan->geometry;
-    const struct vk_variant *variant = choose(plan, stage);
-    if (!variant)
-        return DRAFT_ERROR_UNSUPPORTED;
+    size_t rows;
+    const struct vk_variant *variant = &draft_vk_variants(stage, &rows)[plan->variants[index]];
     struct vk_pass passes[VK_MAX_PASSES];
-    state->stages[index].count = variant->passes(&vulkan->device.physical.caps, g, passes);
+    state->stages[index].count = chosen_passes(plan, stage, passes);
+    plan->making = index;
     for (uint32_t i = 0; i < state->stages[index].count; i++) {
         draft_status status = make_step(plan, stage, &passes[i], &state->stages[index].steps[i]);
         if (status)
             return status;
     }
     /* Stages run one after the other, so that they share their scratch. */
-    uint64_t scratch = variant->scratch ? variant->scratch(g) : 0;
+    uint64_t scratch = variant->scratch ? variant->scratch(&plan->geometry) : 0;
     if (scratch > plan->scratch_size)
         plan->scratch_size = scratch;
-    plan->kernels[index] = variant->name;
     return DRAFT_OK;
 }
 
@@ -330,13 +326,14 @@ const struct draft_backend draft_backend_vulkan = {
     .free = free_memory,
     .write = write_memory,
     .read = read_memory,
+    .variants = draft_vk_variant_names,
+    .refuses = refuses,
     .plan = make_plan,
     .unplan = drop_plan,
     .begin = begin,
     .launch = launch,
     .end = end,
     .wait = wait_for_work,
-    .variants = draft_vk_variant_names,
     .record = record,
     .requirements = draft_vk_requirements,
     .estimate = estimate,
