@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * For each query block: go through its list; for each key block compute the tile of logits, one step
- * of the running softmax, and add the weighted values. */
+ * For each query block: go through the pooled keys, if the plan has a tail, then through its list;
+ * for each tile of keys compute the logits, one step of the running softmax, and add the weighted
+ * values. */
 #include <math.h>
 #include <string.h>
 
@@ -85,45 +86,51 @@ static void add_keys(const struct query_block *qb, uint32_t n)
     ops->multiply(x->p, x->v_panels, rows, qb->width / CPU_PANEL, n, DRAFT_BLOCK, x->keep, x->out);
 }
 
+/* The bias of pooled keys `first` on for query block i: -inf where the block itself is kept. False
+ * where all are: then there is nothing to add. */
+static bool load_bias(const struct query_block *qb, uint32_t i, uint32_t first, uint32_t n)
+{
+    const struct draft_geometry *g = qb->job->g;
+    uint64_t row = (qb->sample * g->heads + qb->head) * g->video_blocks + i;
+    const float *from = (const float *)(qb->job->workspace + g->bias) + row * g->bias_stride;
+    bool any = false;
+    for (uint32_t j = 0; j < n; j++) {
+        float bias = from[first + j];
+        qb->x->bias[j] = signbit(bias) ? -INFINITY : bias;
+        any = any || !signbit(bias);
+    }
+    return any;
+}
+
+static void load_pooled(const struct query_block *qb, uint64_t part, uint32_t first, uint32_t n)
+{
+    const struct draft_geometry *g = qb->job->g;
+    uint64_t row = (qb->sample * g->kv_heads + qb->head / g->group) * g->video_blocks + first;
+    uint64_t bytes = g->dim * (uint64_t)(g->type == DRAFT_ABI_F32 ? 4 : 2);
+    const void *from[DRAFT_BLOCK];
+    for (uint32_t j = 0; j < n; j++)
+        from[j] = qb->job->workspace + part + (row + j) * bytes;
+    qb->job->ops->load(g->type, from, n, g->dim, qb->width, qb->x->rows);
+}
+
+/* What is left out, as seen by the rows of video block i: pooled keys, 128 at a time. */
+static void add_tail(const struct query_block *qb, uint32_t i)
+{
+    const struct draft_geometry *g = qb->job->g;
+    const struct draft_cpu_tile_ops *ops = qb->job->ops;
+    for (uint32_t first = 0; first < g->video_blocks; first += DRAFT_BLOCK) {
+        uint32_t n = g->video_blocks - first < DRAFT_BLOCK ? g->video_blocks - first : DRAFT_BLOCK;
+        if (!load_bias(qb, i, first, n))
+            continue;
+        load_pooled(qb, g->tail_k, first, n);
+        ops->pack_transposed(qb->x->rows, n, qb->width, qb->x->k_panels);
+        load_pooled(qb, g->tail_v, first, n);
+        ops->pack(qb->x->rows, n, qb->width, qb->x->v_panels);
+        add_keys(qb, n);
+    }
+}
+
 /* ---- Output ---------------------------------------------------------------------------------- */
-
-static uint16_t to_bf16(uint32_t bits)
-{
-    if ((bits & 0x7fffffffu) > 0x7f800000u)
-        return (uint16_t)(bits >> 16 | 0x40u); /* NaN stays NaN */
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-
-static uint16_t to_f16(uint32_t bits)
-{
-    uint32_t sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
-    if (magnitude > 0x7f800000u)
-        return (uint16_t)(sign | 0x7e00u);
-    if (magnitude >= 0x477ff000u) /* 65520 and more round to infinity */
-        return (uint16_t)(sign | 0x7c00u);
-    if (magnitude < 0x38800000u) { /* below 2^-14: a multiple of 2^-24, rounded by the addition */
-        float value;
-        memcpy(&value, &magnitude, sizeof value);
-        value += 0.5f;
-        memcpy(&magnitude, &value, sizeof magnitude);
-        return (uint16_t)(sign | (magnitude - 0x3f000000u));
-    }
-    uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1);
-    return (uint16_t)(sign | (rounded - 0x38000000u) >> 13);
-}
-
-static void store_row(uint32_t type, const float *row, uint32_t dim, void *to)
-{
-    if (type == DRAFT_ABI_F32) {
-        memcpy(to, row, dim * sizeof *row);
-        return;
-    }
-    for (uint32_t d = 0; d < dim; d++) {
-        uint32_t bits;
-        memcpy(&bits, row + d, sizeof bits);
-        ((uint16_t *)to)[d] = type == DRAFT_ABI_F16 ? to_f16(bits) : to_bf16(bits);
-    }
-}
 
 /* Rows without any key, and text rows beyond the valid length, are 0 with lse = -inf. */
 static void store(const struct query_block *qb, const uint32_t *tokens, uint32_t size)
@@ -135,9 +142,9 @@ static void store(const struct query_block *qb, const uint32_t *tokens, uint32_t
         float *row = qb->x->out + (size_t)i * DRAFT_MAX_DIM, l = i < qb->rows ? qb->x->l[i] : 0;
         for (uint32_t d = 0; d < g->dim; d++)
             row[d] = l == 0 ? 0 : row[d] / l;
-        store_row(g->type, row, g->dim,
-                  draft_cpu_at(a->o, qb->sample * a->out_batch + qb->head * a->out_head +
-                                         (uint64_t)tokens[i] * a->out_token));
+        draft_cpu_store_row(g->type, row, g->dim,
+                            draft_cpu_at(a->o, qb->sample * a->out_batch + qb->head * a->out_head +
+                                                   (uint64_t)tokens[i] * a->out_token));
         if (lse)
             lse[(qb->sample * g->heads + qb->head) * g->tokens + tokens[i]] =
                 l == 0 ? -INFINITY : qb->x->m[i] + logf(l);
@@ -167,6 +174,10 @@ static void attend_block(void *argument, uint64_t item, uint32_t slot)
     load_queries(&qb, tokens);
     const uint16_t *list = (const uint16_t *)(job->workspace + g->lists) + row * g->blocks;
     uint32_t count = ((const uint32_t *)(job->workspace + g->counts))[row];
+    uint32_t video = block - g->prefix_blocks; /* wraps for prefix blocks */
+    if (g->tail != DRAFT_ABI_TAIL_DROP && video < g->video_blocks &&
+        !(job->args->flags & DRAFT_ABI_KEPT_ONLY))
+        add_tail(&qb, video);
     memset(qb.x->bias, 0, sizeof qb.x->bias);
     for (uint32_t i = 0; i < count && qb.rows > 0; i++) {
         uint32_t n = draft_block_tokens(g, list[i], qb.valid, key_tokens);

@@ -202,6 +202,7 @@ static draft_status make_plan(draft_plan *plan)
         state->ops[s] = draft_cpu_tile_variants[plan->variants[s]];
     uint64_t size = greater(draft_cpu_attend_scratch(), draft_cpu_score_scratch());
     size = greater(size, draft_cpu_select_scratch(&plan->geometry));
+    size = greater(size, draft_cpu_pool_scratch());
     state->slot_size = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     plan->scratch_size = cpu->slots * state->slot_size;
     return DRAFT_OK;
@@ -258,6 +259,7 @@ static draft_status wait_for_work(draft_context *context)
 
 const struct draft_backend draft_backend_cpu = {
     .name = "cpu",
+    .can = DRAFT_CAN_SCORERS | DRAFT_CAN_TAIL | DRAFT_CAN_SECOND_ORDER | DRAFT_CAN_FLOOR,
     .devices = devices,
     .open = open_device,
     .close = close_device,

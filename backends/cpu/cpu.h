@@ -73,7 +73,11 @@ struct draft_cpu_job {
     uint64_t slot_size; /* bytes of scratch for one slot */
 };
 
+/* to: `dim` elements of `type`. store.c. */
+void draft_cpu_store_row(uint32_t type, const float *row, uint32_t dim, void *to);
+
 /* Scratch that a stage needs for each slot, bytes. */
+uint64_t draft_cpu_pool_scratch(void);
 uint64_t draft_cpu_select_scratch(const struct draft_geometry *g);
 uint64_t draft_cpu_score_scratch(void);
 uint64_t draft_cpu_attend_scratch(void);

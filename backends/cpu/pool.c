@@ -1,55 +1,184 @@
 /* SPDX-License-Identifier: MIT */
+#include <string.h>
+
 #include "cpu.h"
 
-/* Mean of n rows of one head. */
-static void mean(const struct draft_cpu_job *job, const void *const *rows, uint32_t n, float *out)
+/* Rows of one block of one head. */
+struct pool_scratch {
+    float rows[DRAFT_BLOCK * DRAFT_MAX_DIM];
+};
+
+uint64_t draft_cpu_pool_scratch(void)
 {
-    float values[DRAFT_MAX_DIM];
-    uint32_t dim = job->g->dim;
-    for (uint32_t d = 0; d < dim; d++)
-        out[d] = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        job->ops->load(job->g->type, rows + i, 1, dim, dim, values);
-        for (uint32_t d = 0; d < dim; d++)
-            out[d] += values[d];
-    }
-    for (uint32_t d = 0; d < dim; d++)
-        out[d] /= (float)n;
+    return sizeof(struct pool_scratch);
 }
 
-/* One tensor's means of one block: means is f32 [batch, heads, S, dim]. */
-static void pool_tensor(const struct draft_cpu_job *job, draft_address data, uint32_t batch_stride,
-                        uint32_t token_stride, uint32_t head_stride, uint32_t heads,
-                        uint64_t sample, uint32_t block, const uint32_t *tokens, uint32_t n,
-                        uint64_t means)
+/* One block of one sample. */
+struct pool_block {
+    const struct draft_cpu_job *job;
+    float *rows;
+    uint64_t sample;
+    uint32_t block, n;            /* of video blocks; tokens          */
+    uint32_t tokens[DRAFT_BLOCK]; /* in slot order                    */
+    uint8_t quarter[DRAFT_BLOCK]; /* of each token, where it is asked */
+    uint32_t sizes[DRAFT_QUARTERS];
+};
+
+/* A tensor of the run. */
+struct source {
+    draft_address data;
+    uint32_t batch, token, head; /* strides */
+    uint32_t heads;
+};
+
+static void load_block(const struct pool_block *b, const struct source *s, uint64_t head)
 {
-    const struct draft_geometry *g = job->g;
-    for (uint64_t h = 0; h < heads; h++) {
-        const void *rows[DRAFT_BLOCK];
-        for (uint32_t i = 0; i < n; i++)
-            rows[i] = draft_cpu_at(data, sample * batch_stride + h * head_stride +
-                                             (uint64_t)tokens[i] * token_stride);
-        uint64_t row = (sample * heads + h) * g->video_blocks + block;
-        mean(job, rows, n, (float *)(job->workspace + means) + row * g->dim);
+    const struct draft_geometry *g = b->job->g;
+    const void *from[DRAFT_BLOCK];
+    for (uint32_t i = 0; i < b->n; i++)
+        from[i] = draft_cpu_at(s->data, b->sample * s->batch + head * s->head +
+                                            (uint64_t)b->tokens[i] * s->token);
+    b->job->ops->load(g->type, from, b->n, g->dim, g->dim, b->rows);
+}
+
+/* Row of the block in an array [batch, heads, S, ..]. */
+static uint64_t row_of(const struct pool_block *b, const struct source *s, uint64_t head)
+{
+    return (b->sample * s->heads + head) * b->job->g->video_blocks + b->block;
+}
+
+static float *floats_at(const struct pool_block *b, uint64_t part, uint64_t row)
+{
+    return (float *)(b->job->workspace + part) + row * b->job->g->dim;
+}
+
+static void mean(const struct pool_block *b, float *out)
+{
+    uint32_t dim = b->job->g->dim;
+    memset(out, 0, dim * sizeof *out);
+    for (uint32_t i = 0; i < b->n; i++)
+        for (uint32_t d = 0; d < dim; d++)
+            out[d] += b->rows[(size_t)i * dim + d];
+    for (uint32_t d = 0; d < dim; d++)
+        out[d] /= (float)b->n;
+}
+
+/* Mean of (x - about)^2; about NULL: 0. */
+static void moment(const struct pool_block *b, const float *about, float *out)
+{
+    uint32_t dim = b->job->g->dim;
+    memset(out, 0, dim * sizeof *out);
+    for (uint32_t i = 0; i < b->n; i++)
+        for (uint32_t d = 0; d < dim; d++) {
+            float x = b->rows[(size_t)i * dim + d] - (about ? about[d] : 0);
+            out[d] += x * x;
+        }
+    for (uint32_t d = 0; d < dim; d++)
+        out[d] /= (float)b->n;
+}
+
+static void quarter_means(const struct pool_block *b, float *out)
+{
+    uint32_t dim = b->job->g->dim;
+    memset(out, 0, (size_t)DRAFT_QUARTERS * dim * sizeof *out);
+    for (uint32_t i = 0; i < b->n; i++)
+        for (uint32_t d = 0; d < dim; d++)
+            out[b->quarter[i] * dim + d] += b->rows[(size_t)i * dim + d];
+    for (uint32_t a = 0; a < DRAFT_QUARTERS; a++)
+        for (uint32_t d = 0; d < dim && b->sizes[a] > 0; d++)
+            out[a * dim + d] /= (float)b->sizes[a];
+}
+
+/* In the type of the tensors; those of f32 are the means themselves. */
+static void store_tail(const struct pool_block *b, const float *means, uint64_t part, uint64_t row)
+{
+    const struct draft_geometry *g = b->job->g;
+    if (g->tail != DRAFT_ABI_TAIL_DROP && g->type != DRAFT_ABI_F32)
+        draft_cpu_store_row(g->type, means, g->dim,
+                            b->job->workspace + part + row * g->dim * sizeof(uint16_t));
+}
+
+static void pool_queries(const struct pool_block *b, const struct source *q)
+{
+    const struct draft_geometry *g = b->job->g;
+    for (uint64_t h = 0; h < g->heads; h++) {
+        uint64_t row = row_of(b, q, h);
+        load_block(b, q, h);
+        mean(b, floats_at(b, g->pooled_q, row));
+        if (g->moment_q)
+            moment(b, NULL, floats_at(b, g->moment_q, row));
     }
+}
+
+static void pool_keys(const struct pool_block *b, const struct source *k)
+{
+    const struct draft_geometry *g = b->job->g;
+    for (uint64_t h = 0; h < g->kv_heads; h++) {
+        uint64_t row = row_of(b, k, h);
+        float *means = floats_at(b, g->pooled_k, row);
+        load_block(b, k, h);
+        mean(b, means);
+        store_tail(b, means, g->tail_k, row);
+        if (g->quarters)
+            quarter_means(b, floats_at(b, g->quarters, row * DRAFT_QUARTERS));
+        if (g->moment_k)
+            moment(b, means, floats_at(b, g->moment_k, row));
+    }
+}
+
+static void pool_values(const struct pool_block *b, const struct source *v)
+{
+    const struct draft_geometry *g = b->job->g;
+    for (uint64_t h = 0; h < g->kv_heads; h++) {
+        uint64_t row = row_of(b, v, h);
+        float *means = floats_at(b, g->pooled_v, row);
+        load_block(b, v, h);
+        mean(b, means);
+        store_tail(b, means, g->tail_v, row);
+    }
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The quarter of each slot: slots count w fastest, then h, then t, inside the grid. */
+static void find_quarters(const struct draft_geometry *g, struct pool_block *b)
+{
+    uint32_t w0 = b->block % g->tiles_w * g->tile_w, row = b->block / g->tiles_w;
+    uint32_t h0 = row % g->tiles_h * g->tile_h;
+    uint32_t width = least(g->tile_w, g->width - w0), height = least(g->tile_h, g->height - h0);
+    for (uint32_t i = 0; i < b->n; i++) {
+        uint32_t at[3] = {i % width, i / width % height, i / width / height};
+        uint32_t split[3] = {g->split_w, g->split_h, g->split_t}, bit = 1, quarter = 0;
+        for (int axis = 0; axis < 3; axis++) {
+            quarter |= split[axis] && at[axis] >= split[axis] ? bit : 0;
+            bit <<= split[axis] != 0;
+        }
+        b->quarter[i] = (uint8_t)quarter;
+    }
+    draft_quarter_sizes(g, b->block, b->sizes);
 }
 
 static void pool_block(void *argument, uint64_t item, uint32_t slot)
 {
-    (void)slot;
     const struct draft_cpu_job *job = argument;
     const struct draft_geometry *g = job->g;
     const struct draft_args *a = job->args;
-    uint64_t sample = item / g->video_blocks;
-    uint32_t block = (uint32_t)(item % g->video_blocks);
-    uint32_t tokens[DRAFT_BLOCK];
-    uint32_t n = draft_block_tokens(g, g->prefix_blocks + block, NULL, tokens);
-    pool_tensor(job, a->q, a->q_batch, a->q_token, a->q_head, g->heads, sample, block, tokens, n,
-                g->pooled_q);
-    pool_tensor(job, a->k, a->k_batch, a->k_token, a->k_head, g->kv_heads, sample, block, tokens, n,
-                g->pooled_k);
-    pool_tensor(job, a->v, a->v_batch, a->v_token, a->v_head, g->kv_heads, sample, block, tokens, n,
-                g->pooled_v);
+    struct pool_scratch *x = (void *)(job->scratch + slot * job->slot_size);
+    struct pool_block b = {
+        .job = job,
+        .rows = x->rows,
+        .sample = item / g->video_blocks,
+        .block = (uint32_t)(item % g->video_blocks),
+    };
+    b.n = draft_block_tokens(g, g->prefix_blocks + b.block, NULL, b.tokens);
+    if (g->quarters)
+        find_quarters(g, &b);
+    pool_queries(&b, &(struct source){a->q, a->q_batch, a->q_token, a->q_head, g->heads});
+    pool_keys(&b, &(struct source){a->k, a->k_batch, a->k_token, a->k_head, g->kv_heads});
+    pool_values(&b, &(struct source){a->v, a->v_batch, a->v_token, a->v_head, g->kv_heads});
 }
 
 void draft_cpu_pool_blocks(struct draft_cpu_job *job)

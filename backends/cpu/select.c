@@ -3,21 +3,23 @@
  * Forced pairs are kept first. What the budget has left goes to the largest p: `cut` finds the
  * smallest p that is still kept, and how many of those that equal it (in row-major order) are.
  * The bits of a float that is not negative order like the float, so p is compared as an integer. */
+#include <math.h>
 #include <string.h>
 
 #include "cpu.h"
 
 #define FORCED UINT32_MAX /* in place of the bits of p: this pair is kept already */
 
-struct select_scratch {
-    uint32_t *keys;   /* [S] bits of one row's p      */
-    uint32_t *forced; /* [S] forced blocks of one row */
-    uint32_t *starts; /* [B + 1] for the work order   */
+struct cut {
+    uint64_t ties; /* of those that equal key, so many are kept */
+    uint32_t key;  /* all above are kept                        */
 };
 
-struct cut {
-    uint32_t key;  /* all above are kept                         */
-    uint64_t ties; /* and this many of those that equal it       */
+struct select_scratch {
+    struct cut *floors; /* [S] of each row: what it keeps in any case */
+    uint32_t *keys;     /* [S] bits of one row's p                    */
+    uint32_t *forced;   /* [S] forced blocks of one row               */
+    uint32_t *starts;   /* [B + 1] for the work order                 */
 };
 
 /* The part of a map that shares one budget: all rows of a head, or one row. */
@@ -25,12 +27,14 @@ struct region {
     const struct draft_geometry *g;
     const float *map;     /* [S, S] */
     uint32_t first, last; /* rows   */
+    bool floors;          /* x->floors holds */
     struct select_scratch *x;
 };
 
 uint64_t draft_cpu_select_scratch(const struct draft_geometry *g)
 {
-    return (2 * (uint64_t)g->video_blocks + g->blocks + 1) * sizeof(uint32_t);
+    uint64_t s = g->video_blocks;
+    return s * sizeof(struct cut) + (2 * s + g->blocks + 1) * sizeof(uint32_t);
 }
 
 static uint64_t mass_of(uint32_t key)
@@ -50,7 +54,15 @@ static uint64_t weight(const struct draft_geometry *g, uint32_t key)
     return g->rule == DRAFT_ABI_MASS ? mass_of(key) : 1;
 }
 
-/* Keys of row i, FORCED where forced; returns the weight of the forced pairs. */
+/* True where the cut keeps a pair; takes ties in the order in which it is asked. */
+static bool keeps(struct cut *cut, uint32_t key)
+{
+    bool tie = key == cut->key && cut->ties > 0;
+    cut->ties -= tie && cut->ties != UINT64_MAX;
+    return key > cut->key || tie;
+}
+
+/* Keys of row i, FORCED where forced or kept by the floor; returns the weight of those pairs. */
 static uint64_t read_row(const struct region *r, uint32_t i)
 {
     uint32_t s = r->g->video_blocks, *keys = r->x->keys;
@@ -63,6 +75,14 @@ static uint64_t read_row(const struct region *r, uint32_t i)
         taken += weight(r->g, keys[r->x->forced[f]]);
         keys[r->x->forced[f]] = FORCED;
     }
+    if (!r->floors)
+        return taken;
+    struct cut floor = r->x->floors[i];
+    for (uint32_t j = 0; j < s; j++)
+        if (keys[j] != FORCED && keeps(&floor, keys[j])) {
+            keys[j] = FORCED;
+            taken++;
+        }
     return taken;
 }
 
@@ -84,7 +104,7 @@ static void histogram(const struct region *r, uint32_t prefix, unsigned shift, u
 /* The cut that keeps the largest pairs until they weigh `budget`: one byte of the key at a time. */
 static struct cut find_cut(const struct region *r, uint64_t budget)
 {
-    struct cut keep_all = {0, UINT64_MAX}, keep_none = {UINT32_MAX, 0};
+    struct cut keep_all = {UINT64_MAX, 0}, keep_none = {0, UINT32_MAX};
     if (budget == 0)
         return keep_none;
     uint32_t prefix = 0;
@@ -99,7 +119,7 @@ static struct cut find_cut(const struct region *r, uint64_t budget)
         prefix |= (uint32_t)digit << shift;
     }
     uint64_t each = weight(r->g, prefix);
-    return (struct cut){prefix, (rest + each - 1) / each};
+    return (struct cut){(rest + each - 1) / each, prefix};
 }
 
 static struct cut cut_of(const struct region *r, uint64_t budget)
@@ -115,8 +135,26 @@ static struct cut cut_of(const struct region *r, uint64_t budget)
     return find_cut(r, taken < budget ? budget - taken : 0);
 }
 
-/* List of query row i: text, what the cut keeps, text. Uses up the cut's ties. Returns the count. */
-static uint32_t write_list(const struct region *r, uint32_t i, struct cut *cut, uint16_t *list)
+/* Each row's best pairs, up to `count` with the forced ones, count as forced from here on. */
+static void find_floors(struct region *r, uint32_t count)
+{
+    for (uint32_t i = 0; i < r->g->video_blocks; i++) {
+        r->first = i, r->last = i + 1;
+        r->x->floors[i] = cut_of(r, count);
+    }
+    r->floors = true;
+}
+
+/* Set the sign of a bias, so that attend leaves out what is kept. */
+static void mark(float *bias, bool kept)
+{
+    *bias = copysignf(*bias, kept ? -1.0f : 1.0f);
+}
+
+/* List of query row i: text, what the cut keeps, text. Uses up the cut's ties. bias: NULL, or the
+ * row's. Returns the count. */
+static uint32_t write_list(const struct region *r, uint32_t i, struct cut *cut, uint16_t *list,
+                           float *bias)
 {
     const struct draft_geometry *g = r->g;
     uint32_t n = 0;
@@ -124,11 +162,11 @@ static uint32_t write_list(const struct region *r, uint32_t i, struct cut *cut, 
         list[n] = (uint16_t)n;
     (void)read_row(r, i);
     for (uint32_t j = 0; j < g->video_blocks; j++) {
-        uint32_t key = r->x->keys[j];
-        bool tie = key == cut->key && key != FORCED && cut->ties > 0;
-        cut->ties -= tie && cut->ties != UINT64_MAX;
-        if (key == FORCED || key > cut->key || tie)
+        bool kept = r->x->keys[j] == FORCED || keeps(cut, r->x->keys[j]);
+        if (kept)
             list[n++] = (uint16_t)(g->prefix_blocks + j);
+        if (bias)
+            mark(&bias[j], kept);
     }
     for (uint32_t j = g->prefix_blocks + g->video_blocks; j < g->blocks; j++)
         list[n++] = (uint16_t)j;
@@ -142,11 +180,15 @@ static uint32_t write_full_list(const struct draft_geometry *g, uint16_t *list)
     return g->blocks;
 }
 
-static void select_rows(struct region *r, uint32_t budget, uint32_t *counts, uint16_t *lists)
+/* bias: NULL, or the head's [S, bias_stride]. */
+static void select_rows(struct region *r, uint32_t budget, uint32_t floor, uint32_t *counts,
+                        uint16_t *lists, float *bias)
 {
     const struct draft_geometry *g = r->g;
     bool row_budgets = g->rule == DRAFT_ABI_ROW || g->rule == DRAFT_ABI_MASS;
     struct cut cut = {0, 0};
+    if (floor > 0)
+        find_floors(r, floor);
     r->first = 0, r->last = g->video_blocks;
     if (!row_budgets)
         cut = cut_of(r, budget);
@@ -161,7 +203,8 @@ static void select_rows(struct region *r, uint32_t budget, uint32_t *counts, uin
             r->first = i, r->last = i + 1;
             cut = cut_of(r, budget);
         }
-        counts[block] = write_list(r, i, &cut, list);
+        counts[block] =
+            write_list(r, i, &cut, list, bias ? bias + (uint64_t)i * g->bias_stride : NULL);
     }
 }
 
@@ -171,8 +214,9 @@ static void select_head(void *argument, uint64_t head, uint32_t slot)
     const struct draft_cpu_job *job = argument;
     const struct draft_geometry *g = job->g;
     uint64_t s = g->video_blocks, b = g->blocks;
-    uint32_t *memory = (void *)(job->scratch + slot * job->slot_size);
-    struct select_scratch x = {memory, memory + s, memory + 2 * s};
+    struct cut *floors = (void *)(job->scratch + slot * job->slot_size);
+    uint32_t *memory = (void *)(floors + s);
+    struct select_scratch x = {floors, memory, memory + s, memory + 2 * s};
     struct region region = {
         .g = g,
         .map = (const float *)(job->workspace + g->map) + head * s * s,
@@ -180,7 +224,9 @@ static void select_head(void *argument, uint64_t head, uint32_t slot)
     };
     uint32_t *counts = (uint32_t *)(job->workspace + g->counts) + head * b;
     uint16_t *lists = (uint16_t *)(job->workspace + g->lists) + head * b * b;
-    select_rows(&region, job->budget[head % g->heads], counts, lists);
+    float *bias = (float *)(job->workspace + g->bias) + head * s * g->bias_stride;
+    const uint32_t *budget = job->budget + head % g->heads; /* floors lie behind the budgets */
+    select_rows(&region, budget[0], budget[g->heads], counts, lists, g->bias ? bias : NULL);
     draft_order_rows(counts, g->blocks, x.starts,
                      (uint16_t *)(job->workspace + g->order) + head * b);
 }
