@@ -27,16 +27,36 @@ bool forced(uint i, uint j)
            ((G.force & DRAFT_FORCED_NEIGHBOURS) != 0 && (j == i + layer || i == j + layer));
 }
 
-uint key_of(Words row, uint i, uint j)
+// A row of the map as bits, and its floor: pairs above the key `sure`, and those that equal it in
+// columns before `sure_end`, are kept like the forced ones.
+struct Row {
+    Words p;
+    uint i;
+    uint sure, sure_end;
+};
+
+uint key_of(Row row, uint j)
 {
-    return forced(i, j) ? FORCED : min(row.v[j], FORCED - 1);
+    uint key = min(row.p.v[j], FORCED - 1);
+    bool sure = key > row.sure || (key == row.sure && j < row.sure_end);
+    return sure || forced(row.i, j) ? FORCED : key;
 }
 
-// The bits of one row of the map.
-Words map_row(uint head, uint i)
+uint budget_of(uint head)
+{
+    return Geometry(a.geometry).budget[head % G.heads];
+}
+
+uint floor_of(uint head)
+{
+    return Geometry(a.geometry).budget[G.heads + head % G.heads];
+}
+
+// Without its floor.
+Row bare_row(uint head, uint i)
 {
     uvec2 map = at(part(G.map), head * G.video_blocks, G.video_blocks, 2);
-    return Words(at(map, i, G.video_blocks, 2));
+    return Row(Words(at(map, i, G.video_blocks, 2)), i, FORCED, 0);
 }
 
 bool matches(uint key, Search s, uint pass)
@@ -115,10 +135,10 @@ void clear_digits()
 #define PASSES 4
 #define STATE_WORDS 4 /* prefix, wanted, all_kept, unused: one for each pass */
 
-// Histograms [PASSES][DIGITS], states [PASSES][STATE_WORDS], ties [S].
+// Histograms [PASSES][DIGITS], states [PASSES][STATE_WORDS], ties [S], floors [S][2].
 uint head_words()
 {
-    return PASSES * (DIGITS + STATE_WORDS) + G.video_blocks;
+    return PASSES * (DIGITS + STATE_WORDS) + 3 * G.video_blocks;
 }
 
 Words head_scratch(uint head)
@@ -134,4 +154,21 @@ uint state_word(uint pass)
 uint ties_word(uint i)
 {
     return PASSES * (DIGITS + STATE_WORDS) + i;
+}
+
+// Row.sure, Row.sure_end
+uint floor_word(uint i)
+{
+    return ties_word(G.video_blocks) + 2 * i;
+}
+
+Row row_of(uint head, uint i)
+{
+    Row row = bare_row(head, i);
+    if ((G.force & DRAFT_FORCED_FLOOR) != 0 && floor_of(head) > 0) {
+        Words scratch = head_scratch(head);
+        row.sure = scratch.v[floor_word(i)];
+        row.sure_end = scratch.v[floor_word(i) + 1];
+    }
+    return row;
 }

@@ -19,7 +19,7 @@
 Search load_state(Words scratch, uint head, uint pass)
 {
     if (pass == 0)
-        return Search(0, Geometry(a.geometry).budget[head % G.heads], false);
+        return Search(0, budget_of(head), false);
     uint at_word = state_word(pass - 1);
     return Search(scratch.v[at_word], scratch.v[at_word + 1], scratch.v[at_word + 2] != 0);
 }
@@ -43,12 +43,14 @@ Search advance(Words scratch, uint head, uint pass, bool first)
 void histogram(Words scratch, uint head, uint first_row, uint pass, Search s)
 {
     clear_digits();
-    for (uint i = first_row; i < min(first_row + ROWS, G.video_blocks); i++)
+    for (uint i = first_row; i < min(first_row + ROWS, G.video_blocks); i++) {
+        Row row = row_of(head, i);
         for (uint j = gl_LocalInvocationID.x; j < G.video_blocks; j += THREADS) {
-            uint key = key_of(map_row(head, i), i, j);
+            uint key = key_of(row, j);
             if (matches(key, s, pass))
                 atomicAdd(low_sum[digit_of(key, pass)], 1);
         }
+    }
     barrier();
     for (uint d = gl_LocalInvocationID.x; d < DIGITS; d += THREADS)
         if (low_sum[d] > 0)
@@ -63,10 +65,12 @@ void count_ties(Words scratch, uint head, uint first_row, uint cut)
     if (id < ROWS)
         row_ties[id] = 0;
     barrier();
-    for (uint i = first_row; i < last; i++)
+    for (uint i = first_row; i < last; i++) {
+        Row row = row_of(head, i);
         for (uint j = id; j < G.video_blocks; j += THREADS)
-            if (key_of(map_row(head, i), i, j) == cut)
+            if (key_of(row, j) == cut)
                 atomicAdd(row_ties[i - first_row], 1);
+    }
     barrier();
     if (first_row + id < last)
         scratch.v[ties_word(first_row + id)] = row_ties[id];

@@ -7,64 +7,7 @@
 //   step 0   the cut of the head is known (select_head): read it, and the ties in the rows before
 //   step 1   rules ROW and MASS: find the cut of the row here
 #extension GL_GOOGLE_include_directive : require
-#include "select.glsl"
-
-shared uint scan[THREADS];
-
-// Sum of x over the invocations before this one.
-uint sum_before(uint x)
-{
-    uint id = gl_LocalInvocationID.x;
-    barrier();
-    scan[id] = x;
-    barrier();
-    for (uint reach = 1; reach < THREADS; reach *= 2) {
-        uint other = id >= reach ? scan[id - reach] : 0;
-        barrier();
-        scan[id] += other;
-        barrier();
-    }
-    return scan[id] - x;
-}
-
-uint sum_all(uint x)
-{
-    sum_before(x);
-    return scan[THREADS - 1];
-}
-
-// ---- Cut of one row --------------------------------------------------------------------------
-
-uint mass_of(uint bits)
-{
-    if (bits > 0x7f800000u) // NaN or negative
-        return 0;
-    return bits >= 0x3f800000u ? DRAFT_MASS_ONE
-                               : uint(uintBitsToFloat(bits) * 2147483648.0);
-}
-
-Search row_cut(uint head, uint i)
-{
-    Words row = map_row(head, i);
-    Search s = Search(0, Geometry(a.geometry).budget[head % G.heads], false);
-    for (uint pass = 0; pass < PASSES && !s.all_kept; pass++) {
-        clear_digits();
-        for (uint j = gl_LocalInvocationID.x; j < G.video_blocks; j += THREADS) {
-            uint key = key_of(row, i, j);
-            if (!matches(key, s, pass))
-                continue;
-            uint weight = G.rule == DRAFT_ABI_MASS ? mass_of(row.v[j]) : 1;
-            atomicAdd(low_sum[digit_of(key, pass)], weight & 0xffffu);
-            atomicAdd(high_sum[digit_of(key, pass)], weight >> 16);
-        }
-        s = next_digit(s);
-    }
-    if (G.rule == DRAFT_ABI_MASS && s.prefix != FORCED && !s.all_kept) {
-        uint each = mass_of(s.prefix);
-        s.wanted = (s.wanted + each - 1) / each; // from mass to pairs
-    }
-    return s;
-}
+#include "select_row.glsl"
 
 // ---- Cut of the head, as far as this row is concerned ------------------------------------------
 
@@ -85,10 +28,6 @@ Search head_cut(uint head, uint i)
 }
 
 // ---- List ------------------------------------------------------------------------------------
-
-struct Run {
-    uint first, last;
-};
 
 // Writes consecutive entries of a list, whole words where both halves are at hand: only the first
 // and the last entry may share a word with another invocation.
@@ -126,32 +65,29 @@ bool keeps(uint key, Search s, inout uint ties)
 }
 
 // ties: how many in the row before the run equal the cut.
-uint count_run(uint head, uint i, Run run, Search s, uint ties)
+uint count_run(Row row, Run run, Search s, uint ties)
 {
-    Words row = map_row(head, i);
     uint kept = 0;
     for (uint j = run.first; j < run.last; j++)
-        kept += keeps(key_of(row, i, j), s, ties) ? 1 : 0;
+        kept += keeps(key_of(row, j), s, ties) ? 1 : 0;
     return kept;
 }
 
-void write_run(uint head, uint i, Run run, Search s, uint ties, uvec2 list, uint n)
+// The list, and in the bias the signs that say the same, where the plan has one.
+void write_run(uint head, Row row, Run run, Search s, uint ties, uvec2 list, uint n)
 {
-    Words row = map_row(head, i);
     Writer w = Writer(list, n, 0, false);
-    for (uint j = run.first; j < run.last; j++)
-        if (keeps(key_of(row, i, j), s, ties))
+    uvec2 bias = at(part(G.bias), head * G.video_blocks, G.bias_stride, 2);
+    Words signs = Words(at(bias, row.i, G.bias_stride, 2));
+    bool has_bias = G.tail != DRAFT_ABI_TAIL_DROP;
+    for (uint j = run.first; j < run.last; j++) {
+        bool kept = keeps(key_of(row, j), s, ties);
+        if (kept)
             write(w, G.prefix_blocks + j);
+        if (has_bias)
+            signs.v[j] = (signs.v[j] & 0x7fffffffu) | (kept ? 0x80000000u : 0);
+    }
     finish(w);
-}
-
-uint count_ties(uint head, uint i, Run run, uint cut)
-{
-    Words row = map_row(head, i);
-    uint ties = 0;
-    for (uint j = run.first; j < run.last; j++)
-        ties += key_of(row, i, j) == cut ? 1 : 0;
-    return ties;
 }
 
 // Text blocks before and after the video are in every list.
@@ -169,18 +105,19 @@ void main()
     uint head = workgroup() / G.blocks, block = workgroup() % G.blocks;
     uint id = gl_LocalInvocationID.x, i = block - G.prefix_blocks;
     uvec2 list = at(at(part(G.lists), head * G.blocks, G.blocks, 1), block, G.blocks, 1);
-    uint kept = G.video_blocks, each = (G.video_blocks + THREADS - 1) / THREADS;
-    Run run = Run(min(id * each, G.video_blocks), min((id + 1) * each, G.video_blocks));
+    uint kept = G.video_blocks;
+    Run run = own_run();
     if (i < G.video_blocks) {
+        Row row = row_of(head, i);
         Search s;
         if (a.step == 0)
             s = head_cut(head, i);
         else
-            s = row_cut(head, i);
-        uint ties = sum_before(count_ties(head, i, run, s.prefix));
-        uint before = sum_before(count_run(head, i, run, s, ties));
+            s = row_cut(row, budget_of(head));
+        uint ties = sum_before(count_ties(row, run, s.prefix));
+        uint before = sum_before(count_run(row, run, s, ties));
         kept = scan[THREADS - 1];
-        write_run(head, i, run, s, ties, list, G.prefix_blocks + before);
+        write_run(head, row, run, s, ties, list, G.prefix_blocks + before);
     } else {
         Writer w = Writer(list, G.prefix_blocks + run.first, 0, false);
         for (uint j = run.first; j < run.last; j++)

@@ -51,6 +51,7 @@ typedef uint64_t addr;
 #define DRAFT_FORCED_SELF        1u
 #define DRAFT_FORCED_FIRST_FRAME 2u
 #define DRAFT_FORCED_NEIGHBOURS  4u
+#define DRAFT_FORCED_FLOOR       8u /* heads may have a floor */
 
 /* MASS adds p as integers, so that the sum does not depend on the order: floor(p x 2^31). */
 #define DRAFT_MASS_ONE 0x80000000u

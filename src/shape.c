@@ -88,7 +88,8 @@ static uint32_t forced_flags(const struct draft_plan_params *p)
         return 0;
     return (p->force & DRAFT_FORCE_NOT_SELF ? 0 : DRAFT_FORCED_SELF) |
            (p->force & DRAFT_FORCE_FIRST_FRAME ? DRAFT_FORCED_FIRST_FRAME : 0) |
-           (p->force & DRAFT_FORCE_NEIGHBOURS ? DRAFT_FORCED_NEIGHBOURS : 0);
+           (p->force & DRAFT_FORCE_NEIGHBOURS ? DRAFT_FORCED_NEIGHBOURS : 0) |
+           (p->row_floor > 0 ? DRAFT_FORCED_FLOOR : 0);
 }
 
 static struct draft_tile resolve_tile(const struct draft_plan_params *p)

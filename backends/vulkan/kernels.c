@@ -11,6 +11,7 @@
     SHADER(name##_128_padded)
 #define SHADERS_OF_TYPE(type)                                                                      \
     SHADER(pool_##type)                                                                            \
+    SHADER(pool_more_##type)                                                                       \
     SHADER(attend_##type##_64)                                                                     \
     SHADER(attend_##type##_128)                                                                    \
     SHADERS_OF_CPU(attend_cpu_##type)                                                              \
@@ -23,7 +24,10 @@ SHADER(attend_coopmat_8x16x16_128)
 SHADER(attend_coopmat_8x8x8_64)
 SHADER(attend_coopmat_8x8x8_128)
 SHADER(score)
+SHADER(score_quarters)
+SHADER(score_bias)
 SHADER(softmax)
+SHADER(select_floor)
 SHADER(select_head)
 SHADER(select_list)
 SHADER(select_order)
@@ -70,19 +74,36 @@ static uint32_t pool_passes(const struct vk_caps *caps, const struct draft_geome
                             struct vk_pass *out)
 {
     (void)caps;
-    const struct vk_shader shaders[] = BY_TYPE(pool, );
-    out[0] = (struct vk_pass){shaders[g->type - 1], 0, pool_groups, pool_work};
+    const struct vk_shader means[] = BY_TYPE(pool, ), more[] = BY_TYPE(pool_more, );
+    bool wants_more = g->quarters || g->tail != DRAFT_ABI_TAIL_DROP;
+    out[0] = (struct vk_pass){wants_more ? more[g->type - 1] : means[g->type - 1], 0, pool_groups,
+                              pool_work};
     return 1;
 }
 
 /* ---- score ----------------------------------------------------------------------------------- */
 
-enum { SCORE_ROWS = 32, SCORE_COLUMNS = 64 }; /* score.comp: TILE_ROWS, TILE_COLUMNS */
+enum { SCORE_ROWS = 32, SCORE_COLUMNS = 64 }; /* score.glsl: TILE_ROWS, TILE_COLUMNS */
+
+static uint64_t score_tiles(const struct draft_geometry *g, uint64_t columns)
+{
+    return head_count(g) * div_up(g->video_blocks, SCORE_ROWS) * div_up(columns, SCORE_COLUMNS);
+}
 
 static uint64_t score_groups(const struct draft_geometry *g)
 {
-    return head_count(g) * div_up(g->video_blocks, SCORE_ROWS) *
-           div_up(g->video_blocks, SCORE_COLUMNS);
+    return score_tiles(g, g->video_blocks);
+}
+
+static uint64_t quarters_groups(const struct draft_geometry *g)
+{
+    uint32_t columns = g->tail == DRAFT_ABI_TAIL_GAP ? g->bias_stride : g->video_blocks;
+    return score_tiles(g, DRAFT_QUARTERS * (uint64_t)columns);
+}
+
+static uint64_t bias_groups(const struct draft_geometry *g)
+{
+    return score_tiles(g, g->bias_stride);
 }
 
 static double score_work(const struct draft_geometry *g)
@@ -103,10 +124,17 @@ static double row_work(const struct draft_geometry *g)
 static uint32_t score_passes(const struct vk_caps *caps, const struct draft_geometry *g,
                              struct vk_pass *out)
 {
-    (void)caps, (void)g;
-    out[0] = (struct vk_pass){CODE(score), 0, score_groups, score_work};
-    out[1] = (struct vk_pass){CODE(softmax), 0, softmax_groups, row_work};
-    return 2;
+    (void)caps;
+    bool mean = g->scorer == DRAFT_ABI_SCORER_MEAN, gap = g->tail == DRAFT_ABI_TAIL_GAP;
+    uint32_t n = 0;
+    if (mean)
+        out[n++] = (struct vk_pass){CODE(score), 0, score_groups, score_work};
+    if (!mean || gap)
+        out[n++] = (struct vk_pass){CODE(score_quarters), 0, quarters_groups, score_work};
+    if (!gap && g->tail != DRAFT_ABI_TAIL_DROP)
+        out[n++] = (struct vk_pass){CODE(score_bias), 0, bias_groups, score_work};
+    out[n++] = (struct vk_pass){CODE(softmax), 0, softmax_groups, row_work};
+    return n;
 }
 
 /* ---- select ---------------------------------------------------------------------------------- */
@@ -126,7 +154,7 @@ static bool row_budgets(const struct draft_geometry *g)
 
 static uint64_t select_scratch(const struct draft_geometry *g)
 {
-    uint64_t words = SELECT_BYTES * (SELECT_DIGITS + SELECT_STATE) + (uint64_t)g->video_blocks;
+    uint64_t words = SELECT_BYTES * (SELECT_DIGITS + SELECT_STATE) + 3 * (uint64_t)g->video_blocks;
     return row_budgets(g) ? 0 : head_count(g) * words * sizeof(uint32_t);
 }
 
@@ -171,6 +199,8 @@ static uint32_t select_passes(const struct vk_caps *caps, const struct draft_geo
     (void)caps;
     uint32_t n = 0;
     if (!row_budgets(g)) {
+        if (g->force & DRAFT_FORCED_FLOOR)
+            out[n++] = (struct vk_pass){CODE(select_floor), 0, softmax_groups, list_work};
         out[n++] = (struct vk_pass){CODE(select_head), 0, clear_groups, row_work};
         for (uint32_t step = 1; step <= SELECT_BYTES + 1; step++)
             out[n++] = (struct vk_pass){CODE(select_head), step, head_groups, head_work};
