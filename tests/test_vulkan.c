@@ -396,6 +396,7 @@ int main(void)
     Suite *suite = suite_create("vulkan");
     suite_add_tcase(suite, recording_tests());
     suite_add_tcase(suite, natives_tests());
+    suite_add_tcase(suite, features_tests());
     int status = suite_main(suite, false);
     forget_all();
     devices_close(devices, device_count);

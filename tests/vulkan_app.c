@@ -16,17 +16,22 @@ bool app_open(void)
     memcpy(&vk.vkGetInstanceProcAddr, &symbol, sizeof symbol);
     vk.vkCreateInstance =
         (PFN_vkCreateInstance)vk.vkGetInstanceProcAddr(VK_NULL_HANDLE, "vkCreateInstance");
-    return vk.vkCreateInstance != NULL;
+    vk.vkEnumerateInstanceVersion = (PFN_vkEnumerateInstanceVersion)vk.vkGetInstanceProcAddr(
+        VK_NULL_HANDLE, "vkEnumerateInstanceVersion");
+    return vk.vkCreateInstance && vk.vkEnumerateInstanceVersion;
 }
 
 /* ---- Instance and device ---- */
 
 static void create_instance(struct app *app)
 {
+    uint32_t newest = 0;
+    VK(vkEnumerateInstanceVersion(&newest));
+    app->version = newest < VK_API_VERSION_1_3 ? VK_API_VERSION_1_2 : VK_API_VERSION_1_3;
     VkApplicationInfo application = {
         .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
         .pApplicationName = "draft tests",
-        .apiVersion = VK_API_VERSION_1_2,
+        .apiVersion = app->version,
     };
     VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
                                  .pApplicationInfo = &application};
@@ -66,13 +71,58 @@ static void find_family(struct app *app)
     ck_assert_uint_lt(app->family, count);
 }
 
+static void chain_to(struct app *app, void *structure, VkStructureType type)
+{
+    VkBaseOutStructure *base = structure;
+    base->sType = type;
+    base->pNext = app->features.pNext;
+    app->features.pNext = structure;
+}
+
+/* Structures for what the device knows. */
+static void chain_features(struct app *app)
+{
+    VkExtensionProperties offered[512];
+    uint32_t count = 512;
+    VkPhysicalDeviceProperties2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+    vk.vkGetPhysicalDeviceProperties2(app->physical, &all);
+    if (all.properties.apiVersion < app->version)
+        app->version = all.properties.apiVersion;
+    app->features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+    chain_to(app, &app->features_11, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES);
+    bool newer = app->version >= VK_API_VERSION_1_3;
+    if (newer)
+        chain_to(app, &app->features_13, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES);
+    ck_assert_int_ge(vk.vkEnumerateDeviceExtensionProperties(app->physical, NULL, &count, offered),
+                     0);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *name = offered[i].extensionName;
+        if (!newer && strcmp(name, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME) == 0)
+            chain_to(app, &app->subgroup,
+                     VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
+        if (strcmp(name, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) == 0)
+            chain_to(app, &app->matrix,
+                     VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR);
+        if (strcmp(name, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME) == 0)
+            chain_to(app, &app->bf16,
+                     VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR);
+        if (strcmp(name, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME) == 0)
+            chain_to(app, &app->matrix2,
+                     VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV);
+        if (strcmp(name, VK_EXT_COOPERATIVE_MATRIX_MAINTENANCE_1_EXTENSION_NAME) == 0)
+            chain_to(
+                app, &app->maintenance,
+                VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_MAINTENANCE_1_FEATURES_EXT);
+    }
+}
+
 void app_init(struct app *app, const struct draft_device_info *info)
 {
     *app = (struct app){.extension_count = 16};
     create_instance(app);
     find_physical(app, info);
     find_family(app);
-    app->features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+    chain_features(app);
     struct draft_vulkan_native native = app_native(app);
     OK(draft_vulkan_requirements(NULL, &native, &app->features, app->extensions,
                                  &app->extension_count));
@@ -115,7 +165,7 @@ struct draft_vulkan_native app_native(const struct app *app)
         .get_instance_proc_addr = vk.vkGetInstanceProcAddr,
         .instance = app->instance,
         .physical_device = app->physical,
-        .api_version = VK_API_VERSION_1_2,
+        .api_version = app->version,
         .device = app->device,
         .extensions = app->extensions,
         .extension_count = app->extension_count,

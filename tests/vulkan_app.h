@@ -5,13 +5,11 @@
 #ifndef DRAFT_TESTS_VULKAN_APP_H
 #define DRAFT_TESTS_VULKAN_APP_H
 
-#define VK_NO_PROTOTYPES
-#include <vulkan/vulkan_core.h>
-
 #include <draft/vulkan.h>
 
 #include "rig.h"
 #include "suite.h"
+#include "vulkan/extensions.h"
 
 #define APP_INSTANCE_FUNCTIONS(X)                                                                  \
     X(vkDestroyInstance)                                                                           \
@@ -48,6 +46,7 @@
 struct app_vulkan {
     PFN_vkGetInstanceProcAddr vkGetInstanceProcAddr;
     PFN_vkCreateInstance vkCreateInstance;
+    PFN_vkEnumerateInstanceVersion vkEnumerateInstanceVersion;
 #define X(name) PFN_##name name;
     APP_INSTANCE_FUNCTIONS(X)
 #undef X
@@ -61,10 +60,18 @@ bool app_open(void);
 
 /* An instance, and a device with one queue. */
 struct app {
+    uint32_t version; /* of Vulkan */
     VkInstance instance;
     VkPhysicalDevice physical;
     uint32_t family;
-    VkPhysicalDeviceVulkan12Features features; /* as they were enabled */
+    VkPhysicalDeviceVulkan12Features features; /* as they were enabled; a chain */
+    VkPhysicalDeviceVulkan11Features features_11;
+    VkPhysicalDeviceVulkan13Features features_13;
+    VkPhysicalDeviceSubgroupSizeControlFeatures subgroup;
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
+    VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16;
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV matrix2;
+    VkPhysicalDeviceCooperativeMatrixMaintenance1FeaturesEXT maintenance;
     const char *extensions[16];
     uint32_t extension_count;
     VkDevice device;
@@ -138,5 +145,7 @@ void record_chunk(struct rig *rig, const struct app_commands *commands, uint32_t
 
 /* What a caller may give, and what is refused: vulkan_natives.c. */
 TCase *natives_tests(void);
+/* What is optional: vulkan_features.c. */
+TCase *features_tests(void);
 
 #endif

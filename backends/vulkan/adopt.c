@@ -1,55 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The caller's instance and device, and what the caller should enable on it: both by one table of
- * the features that the kernels use. */
+ * The caller's instance and device, and what the caller should enable on it. */
 #include <inttypes.h>
-#include <string.h>
 
 #include "device.h"
-
-/* ---- Features -------------------------------------------------------------------------------- */
-
-/* A structure of features, and the member's place in it. */
-struct place {
-    VkStructureType type;
-    size_t offset;
-};
-#define PLACE(type, structure, member)                                                             \
-    {                                                                                              \
-        VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_##type, offsetof(VkPhysicalDevice##structure, member)    \
-    }
-
-/* A feature by its name in Vulkan. */
-struct feature {
-    const char *name;
-    struct place places[2]; /* where it may be listed; a type of 0: not there */
-    bool queue;             /* only where there is a queue of the library's   */
-};
-
-/* All required: variants that need more than these ask vk_caps. */
-static const struct feature features[] = {
-    {"bufferDeviceAddress",
-     {PLACE(VULKAN_1_2_FEATURES, Vulkan12Features, bufferDeviceAddress),
-      PLACE(BUFFER_DEVICE_ADDRESS_FEATURES, BufferDeviceAddressFeatures, bufferDeviceAddress)},
-     false},
-    {"timelineSemaphore",
-     {PLACE(VULKAN_1_2_FEATURES, Vulkan12Features, timelineSemaphore),
-      PLACE(TIMELINE_SEMAPHORE_FEATURES, TimelineSemaphoreFeatures, timelineSemaphore)},
-     true},
-};
-enum { FEATURES = sizeof features / sizeof *features };
-
-/* The member in the first structure of the chain that has it, or NULL. */
-static VkBool32 *find_feature(const void *chain, const struct feature *feature)
-{
-    for (const VkBaseInStructure *at = chain; at; at = at->pNext)
-        for (int p = 0; p < 2; p++)
-            if (feature->places[p].type && at->sType == feature->places[p].type)
-                return (VkBool32 *)((char *)at + feature->places[p].offset);
-    return NULL;
-}
-
-/* ---- The device ------------------------------------------------------------------------------ */
 
 /* What of the native says which device it is. On failure nothing is left to be closed; nothing ever
  * needs to be, as all is the caller's. */
@@ -92,35 +46,31 @@ draft_status draft_vk_requirements(const struct draft_log *log,
     draft_status status = look_at(log, native, VK_ANY_FAMILY, &instance, &physical);
     if (status)
         return status;
-    for (size_t f = 0; chain && f < FEATURES; f++)
-        if (!features[f].queue && !find_feature(chain, &features[f])) {
-            draft_log(log, DRAFT_LOG_ERROR, "vulkan: no structure in features has %s",
-                      features[f].name);
+    status = draft_vk_tiers(log, &instance, &physical);
+    if (status)
+        return status;
+    if (chain) {
+        const char *without = draft_vk_without_place(&physical, chain);
+        if (without) {
+            draft_log(log, DRAFT_LOG_ERROR, "vulkan: no structure in features has %s", without);
             return DRAFT_ERROR_ARGUMENT;
         }
-    for (size_t f = 0; chain && f < FEATURES; f++) {
-        VkBool32 *member = find_feature(chain, &features[f]);
-        if (member)
-            *member = VK_TRUE;
+        draft_vk_ask_for(&physical, chain);
     }
-    (void)extensions; /* everything in use is part of Vulkan 1.2 */
-    *count = 0;
+    *count = draft_vk_extensions(&physical, extensions, *count);
     return DRAFT_OK;
 }
 
 static draft_status check_features(const struct draft_log *log,
-                                   const struct draft_vulkan_native *native)
+                                   const struct draft_vulkan_native *native,
+                                   const struct vk_physical *physical)
 {
-    for (size_t f = 0; f < FEATURES; f++) {
-        const VkBool32 *member = find_feature(native->features, &features[f]);
-        if ((features[f].queue && !native->queue) || (member && *member))
-            continue;
-        draft_log(log, DRAFT_LOG_ERROR,
-                  "vulkan: native.features does not list %s, which is required%s", features[f].name,
-                  features[f].queue ? " where a queue is given" : "");
-        return DRAFT_ERROR_UNSUPPORTED;
-    }
-    return DRAFT_OK;
+    const char *rule, *missing = draft_vk_unlisted(physical, native, &rule);
+    if (!missing)
+        return DRAFT_OK;
+    draft_log(log, DRAFT_LOG_ERROR, "vulkan: native.features does not list %s, which is required%s",
+              missing, rule);
+    return DRAFT_ERROR_UNSUPPORTED;
 }
 
 draft_status draft_vk_adopt(const struct draft_log *log, const struct draft_vulkan_native *native,
@@ -138,7 +88,11 @@ draft_status draft_vk_adopt(const struct draft_log *log, const struct draft_vulk
     }
     draft_status status = look_at(log, native, native->queue_family, instance, &device->physical);
     if (!status)
-        status = check_features(log, native);
+        status = check_features(log, native, &device->physical);
+    if (!status) {
+        device->physical.tiers = draft_vk_listed_tiers(&device->physical, native);
+        status = draft_vk_caps(log, instance, &device->physical);
+    }
     if (status)
         return status;
     device->log = log;

@@ -206,6 +206,22 @@ struct vk_request {
 void draft_vk_enable(const struct vk_physical *physical, struct vk_request *request,
                      VkDeviceCreateInfo *info);
 
+/* Callers' devices: chains of structures of features, as the caller has them. */
+
+/* The name of a required feature that no structure has a place for, or NULL. */
+const char *draft_vk_without_place(const struct vk_physical *physical, const void *chain);
+/* Sets what is required and what the tiers are. The physical device loses the tiers for whose
+ * features the chain has not all places. */
+void draft_vk_ask_for(struct vk_physical *physical, void *chain);
+/* Names of the extensions that the tiers need, at most `room`, static; returns how many. */
+uint32_t draft_vk_extensions(const struct vk_physical *physical, const char **out, uint32_t room);
+/* The name of a required feature that the native does not list, and when it is required; or NULL. */
+const char *draft_vk_unlisted(const struct vk_physical *physical,
+                              const struct draft_vulkan_native *native, const char **rule);
+/* The tiers that the caller has enabled. */
+uint32_t draft_vk_listed_tiers(const struct vk_physical *physical,
+                               const struct draft_vulkan_native *native);
+
 /* ---- The caller's own: adopt.c --------------------------------------------------------------- */
 
 /* Instance and device; to be closed as if they had been opened. */

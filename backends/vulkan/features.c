@@ -367,3 +367,54 @@ void draft_vk_enable(const struct vk_physical *physical, struct vk_request *requ
         add_extensions(features, physical->version, request->extensions, VK_MOST_EXTENSIONS);
     info->ppEnabledExtensionNames = request->extensions;
 }
+
+/* ---- Callers' devices ------------------------------------------------------------------------ */
+
+const char *draft_vk_without_place(const struct vk_physical *physical, const void *chain)
+{
+    for (unsigned f = 0; f < FEATURES; f++)
+        if (table[f].need == REQUIRED && !find(chain, f, physical->version))
+            return table[f].name;
+    return NULL;
+}
+
+void draft_vk_ask_for(struct vk_physical *physical, void *chain)
+{
+    uint32_t version = physical->version;
+    physical->tiers &= tiers_of(placed(chain, EVERYTHING, version), version);
+    uint32_t features = needed_features(true) | features_of(physical->tiers);
+    set(chain, features, version);
+}
+
+uint32_t draft_vk_extensions(const struct vk_physical *physical, const char **out, uint32_t room)
+{
+    return add_extensions(features_of(physical->tiers), physical->version, out, room);
+}
+
+const char *draft_vk_unlisted(const struct vk_physical *physical,
+                              const struct draft_vulkan_native *native, const char **rule)
+{
+    uint32_t needed = needed_features(native->queue != NULL);
+    uint32_t found = listed(native->features, EVERYTHING, physical->version);
+    *rule = "";
+    for (unsigned f = 0; f < FEATURES; f++)
+        if (needed & ~found & BIT(f)) {
+            *rule = table[f].need == FOR_QUEUES ? " where a queue is given" : "";
+            return table[f].name;
+        }
+    if (!(found & BIT(MEMORY_MODEL)) || found & BIT(DEVICE_SCOPE))
+        return NULL;
+    *rule = " with vulkanMemoryModel";
+    return table[DEVICE_SCOPE].name;
+}
+
+uint32_t draft_vk_listed_tiers(const struct vk_physical *physical,
+                               const struct draft_vulkan_native *native)
+{
+    uint32_t version = physical->version;
+    uint32_t features = not_disabled(listed(native->features, EVERYTHING, version));
+    uint32_t enabled = without_extensions(features, version);
+    for (uint32_t e = 0; e < native->extension_count; e++)
+        enabled |= with_extension(native->extensions[e], features);
+    return tiers_of(enabled, version);
+}

@@ -8,9 +8,10 @@
  * that works on the caller's device; its device and device_name are then ignored.
  *
  * What to enable. draft_vulkan_requirements says it before vkCreateDevice. Only bufferDeviceAddress
- * is required (and timelineSemaphore, where a queue is given); each other feature and extension
- * makes more kernels available. What the native does not list counts as off, whatever the device
- * has.
+ * is required (timelineSemaphore too, where a queue is given; and with vulkanMemoryModel also
+ * vulkanMemoryModelDeviceScope); each other set of features makes more kernels available. What the
+ * native does not list counts as off, whatever the device has: a feature in a structure of the
+ * chain, and the extension that it belongs to among the names.
  *
  * Ownership. The caller owns all that it gives, keeps it until the draft_context is destroyed, and
  * the library destroys none of it. Before plan or context are destroyed, all work that was recorded
@@ -105,11 +106,22 @@ struct draft_vulkan_native {
 /* What to enable before vkCreateDevice, on native->physical_device.
  * features: NULL, or the chain that VkDeviceCreateInfo.pNext will be, with structures of features
  * as the caller wants them. Members that the kernels use and the device has are set, in those
- * structures that are there; nothing is ever cleared. Structures that matter:
- *   VkPhysicalDeviceVulkan12Features (or VkPhysicalDeviceBufferDeviceAddressFeatures and
- *   VkPhysicalDeviceTimelineSemaphoreFeatures): required.
- * extensions: NULL, or room for *count names, static storage; *count is set to how many there are,
- * and extensions in the caller's list that are not among them do no harm. The list may be empty.
+ * structures that are there; nothing is ever cleared. What is of use only together is set where the
+ * chain has a place for all of it, else none of it. Structures that matter, each also as the one of
+ * its single features (VkPhysicalDeviceShaderFloat16Int8Features and so on):
+ *   VkPhysicalDeviceVulkan12Features: bufferDeviceAddress, timelineSemaphore, which are required
+ *   VkPhysicalDeviceVulkan11Features and the above: kernels with arithmetic in f16
+ *   VkPhysicalDeviceVulkan13Features, where device and api_version are 1.3 or later, else
+ *     VkPhysicalDeviceSubgroupSizeControlFeatures: matrices where subgroups have several sizes
+ *   VkPhysicalDeviceCooperativeMatrixFeaturesKHR and Vulkan12Features: matrices of f16
+ *   VkPhysicalDeviceShaderBfloat16FeaturesKHR and these two: matrices of bf16
+ *   VkPhysicalDeviceCooperativeMatrix2FeaturesNV (with api_version 1.3) and these: matrices that
+ *     stay in registers, and those of whole workgroups
+ *   VkPhysicalDeviceCooperativeMatrixMaintenance1FeaturesEXT and these: the former only
+ * As always, a structure of an extension may be in the chain only if the device has the extension.
+ * extensions: NULL, or room for *count names, static storage; *count is set to how many there are:
+ * those that belong to what was set, or with features NULL, all that the kernels use and the device
+ * has. Extensions in the caller's list that are not among them do no harm. The list may be empty.
  * log may be NULL. Thread-safe.
  * Errors: ARGUMENT (also: no structure has a place for a required feature), UNSUPPORTED (this
  * device or build cannot run the kernels), MEMORY. */
