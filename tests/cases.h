@@ -30,6 +30,10 @@ struct test_case {
     bool no_lse;
 };
 
+/* The second part of the table: cases_tail.c. */
+enum { CASES_TAIL = 45 };
+extern struct test_case cases_tail[CASES_TAIL];
+
 /* For devices without f32, the first call of a program: type, which is F16, takes the place of f32
  * in all cases that are not about it, as those are whose name says f32. */
 void cases_change_f32(draft_type type);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cells_tail.h"
+
 /* ---- Injected input ---- */
 
 static void make_means(const struct problem *p, float *to, uint32_t heads, bool keys)
@@ -59,16 +61,20 @@ static void inputs_init(struct inputs *in, const struct test_case *test, struct 
     in->pooled_k = test_alloc(numbers * p->kv_heads, sizeof *in->pooled_k);
     make_means(p, in->pooled_q, p->heads, false);
     make_means(p, in->pooled_k, p->kv_heads, true);
+    in->tail = tail_inputs_new(p);
     if (!case_has(test, DRAFT_ATTEND))
         return;
     make_lists(in);
-    expected_init(&in->expected, p, in->counts, in->lists);
+    tail_inputs_mark(in->tail, p, in->counts, in->lists);
+    struct tail tail = tail_inputs_tail(in->tail);
+    expected_init(&in->expected, p, in->counts, in->lists, &tail);
 }
 
 void inputs_free(struct inputs *in)
 {
     if (in->expected.heads)
         expected_free(&in->expected);
+    tail_inputs_free(in->tail);
     free(in->pooled_q);
     free(in->pooled_k);
     free(in->counts);
@@ -150,7 +156,8 @@ static size_t score_alone(struct rig *rig, const struct inputs *in, const char *
     rig_reset(rig);
     buffer_put(&rig->workspace, rig->layout.pooled_q, in->pooled_q, bytes * p->heads);
     buffer_put(&rig->workspace, rig->layout.pooled_k, in->pooled_k, bytes * p->kv_heads);
-    return run_alone(rig, DRAFT_SCORE) + check_score(rig, cell);
+    tail_inputs_put(in->tail, rig, DRAFT_SCORE);
+    return run_alone(rig, DRAFT_SCORE) + check_score(rig, cell) + tail_unmarked(rig, cell);
 }
 
 static size_t select_alone(struct rig *rig, const struct inputs *in, const char *cell)
@@ -163,7 +170,9 @@ static size_t select_alone(struct rig *rig, const struct inputs *in, const char 
         make_map(p, kind, map);
         rig_reset(rig);
         buffer_put(&rig->workspace, rig->layout.map, map, entries * sizeof *map);
+        tail_inputs_put(in->tail, rig, DRAFT_SELECT);
         bad += run_alone(rig, DRAFT_SELECT) + check_select(rig, cell);
+        bad += tail_inputs_kept(in->tail, rig, cell);
         if (bad)
             test_print("    %s: with map kind %d\n", cell, kind);
     }
@@ -185,6 +194,7 @@ static size_t attend_alone(struct rig *rig, const struct inputs *in, const char 
 {
     rig_reset(rig);
     put_lists(rig, in);
+    tail_inputs_put(in->tail, rig, DRAFT_ATTEND);
     return run_alone(rig, DRAFT_ATTEND) + check_attend(rig, &in->expected, cell);
 }
 
@@ -215,8 +225,9 @@ static size_t all_in_a_row(struct rig *rig, const struct inputs *in, const char 
     if (bad || !case_has(test, DRAFT_ATTEND))
         return bad;
     struct expected expected;
+    struct tail tail = rig_tail(rig);
     expected_init(&expected, &in->problem, rig_workspace(rig, rig->layout.counts),
-                  rig_workspace(rig, rig->layout.lists));
+                  rig_workspace(rig, rig->layout.lists), &tail);
     bad += check_attend(rig, &expected, cell);
     expected_free(&expected);
     bool small = in->problem.grid.tokens < 500;
@@ -299,7 +310,13 @@ static size_t run_cell(struct attempt *a, const struct cell *cell, cell_told *to
 
 bool cells_take(const struct test_device *device, const struct test_case *test)
 {
-    return device->info.types & 1u << test->params.type;
+    const struct draft_plan_params *p = &test->params;
+    uint32_t can = device->context->backend->can;
+    return device->info.types & 1u << p->type &&
+           (p->scorer <= DRAFT_SCORER_MEAN || can & DRAFT_CAN_SCORERS) &&
+           (p->tail <= DRAFT_TAIL_DROP || can & DRAFT_CAN_TAIL) &&
+           (p->tail <= DRAFT_TAIL_MEAN || can & DRAFT_CAN_SECOND_ORDER) &&
+           (p->row_floor == 0 || can & DRAFT_CAN_FLOOR);
 }
 
 struct draft_tile cells_tile(struct test_device *device, const struct test_case *test)

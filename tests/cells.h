@@ -11,6 +11,7 @@
 struct inputs {
     struct problem problem;
     float *pooled_q, *pooled_k; /* [batch, heads or kv_heads, S, dim] */
+    struct tail_inputs *tail;   /* NULL: the case has none of it      */
     uint32_t *counts;           /* [batch, heads, B]                  */
     uint16_t *lists, *order;
     struct expected expected; /* of these lists                     */
@@ -37,7 +38,7 @@ struct outcome {
  * it has been printed. */
 typedef void cell_told(void *user, const struct cell *cell, const struct outcome *outcome);
 
-/* Does the device take the type of the case? */
+/* Does the device take the type of the case, and its backend what else it asks for? */
 bool cells_take(const struct test_device *device, const struct test_case *test);
 
 /* The tile that the library chooses for the case. */

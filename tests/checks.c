@@ -8,28 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Tolerances ----
- *
- * With u = 2^-24, the roundoff of f32, and U that of the type of out:
- *
- *   sum of n terms    SPREAD sqrt(n) u sum|terms|       rounding errors add like a random walk
- *   logit             E = SPREAD sqrt(dim) u scale |q||k|
- *   weight p          p (exp(2E) - 1)                   both logit and maximum may be off by E
- *   exp, divide       FUNCTION u                        what Vulkan asks of exp near 0, and divide
- *   log               LOG_ERROR                         what Vulkan asks of log near 1
- *   out               U |out|                           rounded once, to nearest
- *   smallest numbers  FLT_MIN; one denormal of f16      f32 denormals may be flushed
- *   p for matrix units  U sum p|v|                      only kernels that round p to the type */
-static const double SPREAD = 4;
-static const double FUNCTION = 16;
-static const double U32 = 0x1p-24;
-static const double LOG_ERROR = 0x1p-21;
-static const double F16_LEAST = 0x1p-24;
+#include "tolerance.h"
 
-/* Above this, exp(2E) says nothing; only bounds and sums are checked. */
-static const double HOPELESS = 4;
-
-static double sum_error(double n)
+double sum_error(double n)
 {
     return SPREAD * sqrt(n) * U32;
 }
@@ -67,8 +48,7 @@ static void note_error(const char *stage, double share)
             worst[i].worst = share;
 }
 
-/* True where |got - want| <= tolerance; equal infinities are equal. */
-static bool close_to(const char *stage, double got, double want, double tolerance)
+bool close_to(const char *stage, double got, double want, double tolerance)
 {
     if (got == want)
         return true;
@@ -80,9 +60,8 @@ static bool close_to(const char *stage, double got, double want, double toleranc
     return true;
 }
 
-/* Says where, unless enough has been said. */
-static void report(size_t bad, const char *cell, const char *what, double got, double want,
-                   double tolerance)
+void report(size_t bad, const char *cell, const char *what, double got, double want,
+            double tolerance)
 {
     if (bad < REPORTED)
         test_print("    %s: %s: got %.9g want %.9g +- %.2g\n", cell, what, got, want, tolerance);
@@ -132,12 +111,12 @@ size_t check_pool(const struct rig *rig, const char *cell)
             bad += check_means(rig, cell, 'v', b, h, problem_v(p, b, h * group), v);
         }
     }
-    return bad;
+    return bad + check_pool_tail(rig, cell);
 }
 
 /* ---- score ---- */
 
-static double length_of(const float *x, uint32_t dim)
+double length_of(const float *x, uint32_t dim)
 {
     double sum = 0;
     for (uint32_t d = 0; d < dim; d++)
@@ -145,9 +124,8 @@ static double length_of(const float *x, uint32_t dim)
     return sqrt(sum);
 }
 
-/* Bound of the error of a logit in row i. */
-static double logit_error(const struct problem *p, const float *mean_q, double longest_k,
-                          double largest_logit)
+double logit_error(const struct problem *p, const float *mean_q, double longest_k,
+                   double largest_logit)
 {
     return sum_error(p->dim) * fabs(p->scale) * length_of(mean_q, p->dim) * longest_k + LOG_ERROR +
            4 * U32 * largest_logit;
@@ -178,27 +156,39 @@ static size_t check_map_row(const struct rig *rig, const char *cell, const char 
     return bad;
 }
 
+size_t check_map_rows(const struct rig *rig, const char *cell, uint32_t b, uint32_t h,
+                      const double *want, const double *logits, const double *error,
+                      const float *got)
+{
+    size_t n = rig->problem->grid.video_blocks, bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        char row[96];
+        snprintf(row, sizeof row, "map sample %u head %u row %zu", b, h, i);
+        bad += check_map_row(rig, cell, row, error[i], want + i * n, logits + i * n, got + i * n);
+    }
+    return bad;
+}
+
 static size_t check_map(const struct rig *rig, const char *cell, uint32_t b, uint32_t h,
                         const float *mean_q, const float *mean_k, const float *got)
 {
     const struct problem *p = rig->problem;
-    size_t n = p->grid.video_blocks, bad = 0;
+    size_t n = p->grid.video_blocks;
     double *want = test_alloc(n * n, sizeof *want), *logits = test_alloc(n * n, sizeof *logits);
+    double *error = test_alloc(n, sizeof *error), longest = 0;
     oracle_score(&p->grid, p->scale, mean_q, mean_k, want, logits);
-    double longest = 0;
     for (size_t j = 0; j < n; j++)
         longest = fmax(longest, length_of(mean_k + j * p->dim, p->dim));
     for (size_t i = 0; i < n; i++) {
         double largest = 0;
         for (size_t j = 0; j < n; j++)
             largest = fmax(largest, fabs(logits[i * n + j]));
-        double error = logit_error(p, mean_q + i * p->dim, longest, largest);
-        char row[96];
-        snprintf(row, sizeof row, "map sample %u head %u row %zu", b, h, i);
-        bad += check_map_row(rig, cell, row, error, want + i * n, logits + i * n, got + i * n);
+        error[i] = logit_error(p, mean_q + i * p->dim, longest, largest);
     }
+    size_t bad = check_map_rows(rig, cell, b, h, want, logits, error, got);
     free(want);
     free(logits);
+    free(error);
     return bad;
 }
 
@@ -212,9 +202,11 @@ size_t check_score(const struct rig *rig, const char *cell)
     for (uint32_t b = 0; b < p->batch; b++)
         for (uint32_t h = 0; h < p->heads; h++, q += numbers, map += n * n) {
             uint32_t kv = b * p->kv_heads + h / (p->heads / p->kv_heads);
-            bad += check_map(rig, cell, b, h, q, k + kv * numbers, map);
+            bad += p->test->params.scorer > DRAFT_SCORER_MEAN
+                       ? check_quarter_map(rig, cell, b, h)
+                       : check_map(rig, cell, b, h, q, k + kv * numbers, map);
         }
-    return bad;
+    return bad + check_bias(rig, cell);
 }
 
 /* ---- select ---- */
@@ -251,6 +243,29 @@ static size_t check_lists(const struct rig *rig, const char *cell, uint32_t b, u
     return bad;
 }
 
+/* The signs of a head's bias: set where the pair is kept, clear elsewhere; -inf behind the row. */
+static size_t check_marks(const struct rig *rig, const char *cell, size_t head, const uint8_t *kept)
+{
+    const struct oracle_grid *g = &rig->problem->grid;
+    size_t stride = rig->layout.bias_stride, bad = 0;
+    if (!rig->layout.bias)
+        return 0;
+    const float *bias = rig_workspace(rig, rig->layout.bias);
+    bias += head * g->video_blocks * stride;
+    for (uint32_t i = 0; i < g->video_blocks; i++)
+        for (uint32_t j = 0; j < stride; j++) {
+            float got = bias[i * stride + j];
+            bool is = kept[(size_t)(g->prefix_blocks + i) * g->blocks + g->prefix_blocks +
+                           j % g->video_blocks];
+            if (j < g->video_blocks ? !signbit(got) == !is : got == -INFINITY)
+                continue;
+            char what[96];
+            snprintf(what, sizeof what, "head %zu bias of row %u key block %u", head, i, j);
+            report(bad++, cell, what, got, j < g->video_blocks && !is ? 1 : -INFINITY, 0);
+        }
+    return bad;
+}
+
 size_t check_select(const struct rig *rig, const char *cell)
 {
     const struct problem *p = rig->problem;
@@ -266,6 +281,7 @@ size_t check_select(const struct rig *rig, const char *cell)
             oracle_select(&p->grid, &rule, map, kept);
             oracle_lists(&p->grid, kept, counts, lists, order);
             bad += check_lists(rig, cell, b, h, counts, lists, order);
+            bad += check_marks(rig, cell, b * p->heads + h, kept);
         }
     free(kept);
     free(counts);
@@ -276,8 +292,43 @@ size_t check_select(const struct rig *rig, const char *cell)
 
 /* ---- attend ---- */
 
+/* The pooled tensors of one head of k or v, in double. */
+static double *read_tail(const struct problem *p, const void *tail, size_t kv_head)
+{
+    size_t numbers = (size_t)p->grid.video_blocks * p->dim;
+    double *out = test_alloc(numbers, sizeof *out);
+    for (size_t i = 0; i < numbers; i++)
+        out[i] = type_load(p->out.type, tail, kv_head * numbers + i);
+    return out;
+}
+
+static void expect_head(const struct problem *p, struct oracle_head *head, size_t at,
+                        const struct tail *tail, struct oracle_result *result)
+{
+    double *k = NULL, *v = NULL;
+    if (tail && tail->k) {
+        size_t kv_head = at / p->heads * p->kv_heads + at % p->heads / (p->heads / p->kv_heads);
+        head->tail_k = k = read_tail(p, tail->k, kv_head);
+        head->tail_v = v = read_tail(p, tail->v, kv_head);
+        head->bias = tail->bias + at * p->grid.video_blocks * tail->bias_stride;
+        head->bias_stride = tail->bias_stride;
+    }
+    oracle_attend(&p->grid, head, result);
+    free(k);
+    free(v);
+}
+
+struct tail rig_tail(const struct rig *rig)
+{
+    const struct draft_layout *l = &rig->layout;
+    if (!l->bias)
+        return (struct tail){0};
+    return (struct tail){rig_workspace(rig, l->tail_k), rig_workspace(rig, l->tail_v),
+                         rig_workspace(rig, l->bias), (uint32_t)l->bias_stride};
+}
+
 void expected_init(struct expected *e, const struct problem *p, const uint32_t *counts,
-                   const uint16_t *lists)
+                   const uint16_t *lists, const struct tail *tail)
 {
     size_t blocks = p->grid.blocks;
     *e = (struct expected){p, test_alloc((size_t)p->batch * p->heads, sizeof *e->heads)};
@@ -295,7 +346,7 @@ void expected_init(struct expected *e, const struct problem *p, const uint32_t *
             if (counts) {
                 head.counts = counts + at * blocks;
                 head.lists = lists + at * blocks * blocks;
-                oracle_attend(&p->grid, &head, &e->heads[at]);
+                expect_head(p, &head, at, tail, &e->heads[at]);
             } else {
                 oracle_dense(&p->grid, &head, &e->heads[at]);
             }
@@ -322,12 +373,14 @@ static bool rounds_weights(const struct rig *rig)
     return false;
 }
 
-/* E of a row's logits. Those of FILL_EXTREME have one term: equal ones are computed equal. */
+/* E of a row's logits. Those of FILL_EXTREME have one term: equal ones are computed equal, but for
+ * those of pooled keys, whose bias is lost in them. */
 static double row_error(const struct problem *p, const struct oracle_result *want, uint32_t token)
 {
-    if (p->test->fill == FILL_EXTREME)
+    if (p->test->fill == FILL_EXTREME && want->bias[token] == 0)
         return 0;
-    return (sum_error(p->dim) + 4 * U32) * fabs(p->scale) * want->reach[token];
+    return (sum_error(p->dim) + 4 * U32) * fabs(p->scale) * want->reach[token] +
+           4 * U32 * want->bias[token];
 }
 
 static size_t check_row(const struct rig *rig, const char *cell, const char *row, uint64_t first,
@@ -344,6 +397,8 @@ static size_t check_row(const struct rig *rig, const char *cell, const char *row
     for (uint32_t d = 0; d < p->dim; d++) {
         double exact = want->out[(size_t)token * p->dim + d];
         double magnitude = want->magnitude[(size_t)token * p->dim + d];
+        if (p->test->fill == FILL_EXTREME && want->bias[token] > 0)
+            magnitude = want->most[token]; /* equal logits but for a bias: any mixture is right */
         double least = type == DRAFT_F16 ? F16_LEAST : 2 * FLT_MIN;
         double tolerance = n ? relative * magnitude + type_roundoff(type) * fabs(exact) + least : 0;
         double got = type_load(type, out, first + d);

@@ -143,6 +143,7 @@ struct oracle_rule oracle_rule_of(const struct draft_plan_params *params, uint32
         .rule = params->rule,
         .sparsity = params->head_sparsity ? params->head_sparsity[head] : params->sparsity,
         .mass = params->mass != 0 ? params->mass : 0.9,
+        .row_floor = params->row_floor,
         .force = params->force,
     };
 }
@@ -186,6 +187,20 @@ static uint64_t integer_weight(uint32_t bits)
     return p >= 1 ? UINT64_C(1) << 31 : (uint64_t)floor((double)p * 0x1p31);
 }
 
+/* The first of each row's pairs by rank, as many as the floor says, go before all others. */
+static void raise_floors(const struct oracle_grid *g, const struct oracle_rule *rule,
+                         struct pair *pairs, size_t n)
+{
+    size_t S = g->video_blocks;
+    double budget = round((1 - rule->sparsity) * (double)n);
+    size_t least = (size_t)floor(rule->row_floor * budget / (double)S);
+    for (size_t row = 0; row < n / S; row++) {
+        qsort(pairs + row * S, S, sizeof *pairs, by_rank);
+        for (size_t at = 0; at < least; at++)
+            pairs[row * S + at].forced = true;
+    }
+}
+
 /* How many of the sorted pairs a rule keeps. */
 static size_t keep_ranked(const struct oracle_rule *rule, const struct pair *pairs, size_t n)
 {
@@ -225,6 +240,8 @@ static void keep_video(const struct oracle_grid *g, const struct oracle_rule *ru
         pairs[at].forced = oracle_forced(g, rule, pairs[at].index / g->video_blocks,
                                          pairs[at].index % g->video_blocks);
     }
+    if (rule->row_floor > 0)
+        raise_floors(g, rule, pairs, n);
     qsort(pairs, n, sizeof *pairs, by_rank);
     size_t count = rule->rule == DRAFT_RULE_PAPER ? keep_threshold(rule, pairs, n)
                                                   : keep_ranked(rule, pairs, n);
@@ -273,6 +290,8 @@ void oracle_result_init(struct oracle_result *r, const struct oracle_grid *g)
     r->magnitude = test_alloc(numbers, sizeof *r->magnitude);
     r->lse = test_alloc(g->tokens, sizeof *r->lse);
     r->reach = test_alloc(g->tokens, sizeof *r->reach);
+    r->bias = test_alloc(g->tokens, sizeof *r->bias);
+    r->most = test_alloc(g->tokens, sizeof *r->most);
     r->keys = test_alloc(g->tokens, sizeof *r->keys);
 }
 
@@ -282,6 +301,8 @@ void oracle_result_free(struct oracle_result *r)
     free(r->magnitude);
     free(r->lse);
     free(r->reach);
+    free(r->bias);
+    free(r->most);
     free(r->keys);
     *r = (struct oracle_result){0};
 }
@@ -296,9 +317,15 @@ static double dot(const double *a, const double *b, uint32_t dim)
     return sum[0] + sum[1] + sum[2] + sum[3];
 }
 
+/* A key with its value, of a token or pooled. */
+struct key {
+    const double *k, *v;
+    double bias;
+};
+
 /* One query against `count` keys; p has room for them. */
 static void attend_row(const struct oracle_grid *g, const struct oracle_head *h, uint32_t token,
-                       const uint32_t *keys, uint32_t count, double *p, struct oracle_result *r)
+                       const struct key *keys, uint32_t count, double *p, struct oracle_result *r)
 {
     uint32_t dim = g->shape.dim;
     const double *q = h->q + (size_t)token * dim;
@@ -306,43 +333,51 @@ static void attend_row(const struct oracle_grid *g, const struct oracle_head *h,
     double largest = -INFINITY, sum = 0, longest = 0;
     memset(out, 0, sizeof *out * dim);
     memset(magnitude, 0, sizeof *magnitude * dim);
+    r->bias[token] = r->most[token] = 0;
     for (uint32_t at = 0; at < count; at++) {
-        const double *k = h->k + (size_t)keys[at] * dim;
-        p[at] = h->scale * dot(q, k, dim);
+        const double *k = keys[at].k;
+        p[at] = h->scale * dot(q, k, dim) + keys[at].bias;
         largest = fmax(largest, p[at]);
         longest = fmax(longest, dot(k, k, dim));
+        r->bias[token] = fmax(r->bias[token], keys[at].bias);
     }
     for (uint32_t at = 0; at < count; at++)
         sum += p[at] = exp(p[at] - largest);
-    for (uint32_t at = 0; at < count; at++) {
-        const double *v = h->v + (size_t)keys[at] * dim;
+    for (uint32_t at = 0; at < count; at++)
         for (uint32_t d = 0; d < dim; d++) {
-            out[d] += p[at] / sum * v[d];
-            magnitude[d] += p[at] / sum * fabs(v[d]);
+            out[d] += p[at] / sum * keys[at].v[d];
+            magnitude[d] += p[at] / sum * fabs(keys[at].v[d]);
+            r->most[token] = fmax(r->most[token], fabs(keys[at].v[d]));
         }
-    }
     r->lse[token] = count ? largest + log(sum) : -INFINITY;
     r->reach[token] = sqrt(dot(q, q, dim) * longest);
     r->keys[token] = count;
 }
 
-/* kept: NULL for all blocks, or [B] flags. Returns the number of keys. */
-static uint32_t gather_keys(const struct oracle_grid *g, const uint32_t *valid, const uint8_t *kept,
-                            uint32_t *keys)
+/* The keys of a query block. kept: NULL for all blocks, or [B] flags. Returns their number. */
+static uint32_t gather_keys(const struct oracle_grid *g, const struct oracle_head *h,
+                            uint32_t block, const uint8_t *kept, struct key *keys)
 {
-    uint32_t count = 0;
+    size_t dim = g->shape.dim;
+    uint32_t count = 0, i = block - g->prefix_blocks; /* wraps for prefix blocks */
     for (uint32_t token = 0; token < g->tokens; token++)
-        if ((!kept || kept[g->block_of[token]]) && oracle_token_valid(g, valid, token))
-            keys[count++] = token;
+        if ((!kept || kept[g->block_of[token]]) && oracle_token_valid(g, h->valid, token))
+            keys[count++] = (struct key){h->k + token * dim, h->v + token * dim, 0};
+    if (!h->tail_k || i >= g->video_blocks)
+        return count;
+    const float *bias = h->bias + (size_t)i * h->bias_stride;
+    for (uint32_t j = 0; j < g->video_blocks; j++)
+        if (!signbit(bias[j]))
+            keys[count++] = (struct key){h->tail_k + j * dim, h->tail_v + j * dim, bias[j]};
     return count;
 }
 
 static void attend_block(const struct oracle_grid *g, const struct oracle_head *h, uint32_t block,
                          const uint8_t *kept, struct oracle_result *r)
 {
-    uint32_t *keys = test_alloc(g->tokens, sizeof *keys);
-    double *p = test_alloc(g->tokens, sizeof *p);
-    uint32_t count = gather_keys(g, h->valid, kept, keys);
+    struct key *keys = test_alloc(g->tokens + g->video_blocks, sizeof *keys);
+    double *p = test_alloc(g->tokens + g->video_blocks, sizeof *p);
+    uint32_t count = gather_keys(g, h, block, kept, keys);
     for (uint32_t at = g->start[block]; at < g->start[block + 1]; at++) {
         bool valid = oracle_token_valid(g, h->valid, g->member[at]);
         attend_row(g, h, g->member[at], keys, valid ? count : 0, p, r);

@@ -39,11 +39,41 @@ void oracle_pool(const struct oracle_grid *grid, const double *x, double *mean, 
 void oracle_score(const struct oracle_grid *grid, double scale, const float *mean_q,
                   const float *mean_k, double *p, double *logits);
 
+/* ---- Beyond the paper: oracle_tail.c ---- */
+
+/* The quarter, 0 to 3, of its block that a token of the video lies in. */
+uint32_t oracle_quarter(const struct oracle_grid *grid, uint32_t token);
+
+/* x [tokens][dim] -> mean [S][4][dim] (0 where a quarter is empty), mean of |x| [S][4][dim], tokens
+ * [S][4]. */
+void oracle_quarters(const struct oracle_grid *grid, const double *x, double *mean,
+                     double *magnitude, uint32_t *counts);
+
+/* x [tokens][dim] -> mean of x^2, or central: of (x - mean x)^2, [S][dim]. */
+void oracle_moment(const struct oracle_grid *grid, const double *x, bool central, double *moment);
+
+/* As oracle_score, for scorer LSE or MAX: quarters [S][4][dim]. largest [S]: the largest |logit| of a
+ * quarter in each row. */
+void oracle_score_quarters(const struct oracle_grid *grid, draft_scorer scorer, double scale,
+                           const float *mean_q, const float *quarters, double *p, double *logits,
+                           double *largest);
+
+/* b [S][S] of tail GAP; largest [S][S]: the largest |logit| that went into each. */
+void oracle_gap(const struct oracle_grid *grid, double scale, const float *mean_q,
+                const float *quarters, double *b, double *largest);
+
+/* W [S][S] of tail FITTED. */
+void oracle_second_order(const struct oracle_grid *grid, double scale, const float *moment_q,
+                         const float *moment_k, double *w);
+
+/* ---- select ---- */
+
 /* The rule of one head. */
 struct oracle_rule {
     draft_rule rule;
     double sparsity;
     double mass;
+    double row_floor;
     uint32_t force;
 };
 
@@ -68,6 +98,11 @@ struct oracle_head {
     const uint16_t *lists;  /* [B][B] */
     const uint32_t *valid;
     double scale;
+    /* NULL: blocks that are left out are dropped. Else one pooled key and value [S][dim] for each
+     * block, and bias [S][bias_stride], of which entries with the sign bit do not count. */
+    const double *tail_k, *tail_v;
+    const float *bias;
+    uint32_t bias_stride;
 };
 
 /* Results, and what error bounds are made of. */
@@ -75,8 +110,10 @@ struct oracle_result {
     double *out;       /* [tokens][dim]                                     */
     double *magnitude; /* [tokens][dim] sum of p |v|                        */
     double *lse;       /* [tokens]                                          */
-    double *reach;     /* [tokens] |q| x the largest |k| among kept keys    */
-    uint32_t *keys;    /* [tokens] kept keys                                */
+    double *reach;     /* [tokens] |q| x the largest |k| among the keys     */
+    double *bias;      /* [tokens] the largest bias among the keys          */
+    double *most;      /* [tokens] the largest |v| of any dim of the keys   */
+    uint32_t *keys;    /* [tokens] keys, pooled ones counted                */
 };
 
 void oracle_result_init(struct oracle_result *result, const struct oracle_grid *grid);

@@ -2,6 +2,7 @@
 #include "rig.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +142,11 @@ void rig_reset(struct rig *rig)
     buffer_poison(&rig->out);
     buffer_poison(&rig->lse);
     buffer_poison(&rig->workspace);
+    static const float factors[] = {1, 0.4f, 2.5f, -1, NAN, 1.5f}; /* some are out of bounds */
+    size_t heads = (size_t)rig->problem->batch * rig->problem->heads;
+    for (size_t h = 0; h < heads && rig->layout.factors; h++)
+        buffer_put(&rig->workspace, rig->layout.factors + h * sizeof *factors, &factors[h % 6],
+                   sizeof *factors);
 }
 
 static double seconds(void)
@@ -172,8 +178,11 @@ static int by_from(const void *a, const void *b)
     return left->from < right->from ? -1 : left->from > right->from;
 }
 
+enum { MOST_RANGES = 16 };
+
 /* The arrays of the workspace that belong to the stages, and the backend's scratch. */
-static size_t workspace_ranges(const struct rig *rig, uint32_t stages, struct range ranges[8])
+static size_t workspace_ranges(const struct rig *rig, uint32_t stages,
+                               struct range ranges[MOST_RANGES])
 {
     const struct draft_layout *l = &rig->layout;
     const struct problem *p = rig->problem;
@@ -185,9 +194,21 @@ static size_t workspace_ranges(const struct rig *rig, uint32_t stages, struct ra
         ranges[count++] = (struct range){l->pooled_q, l->pooled_q + heads * means};
         ranges[count++] = (struct range){l->pooled_k, l->pooled_k + kv * means};
         ranges[count++] = (struct range){l->pooled_v, l->pooled_v + kv * means};
+        if (l->quarters)
+            ranges[count++] = (struct range){l->quarters, l->quarters + kv * 4 * means};
+        if (l->moment_q) {
+            ranges[count++] = (struct range){l->moment_q, l->moment_q + heads * means};
+            ranges[count++] = (struct range){l->moment_k, l->moment_k + kv * means};
+        }
+        if (l->tail_k && l->tail_k != l->pooled_k) { /* of a type of 16 bits */
+            ranges[count++] = (struct range){l->tail_k, l->tail_k + kv * means / 2};
+            ranges[count++] = (struct range){l->tail_v, l->tail_v + kv * means / 2};
+        }
     }
     if (stages & DRAFT_SCORE)
         ranges[count++] = (struct range){l->map, l->map + map};
+    if (stages & (DRAFT_SCORE | DRAFT_SELECT) && l->bias)
+        ranges[count++] = (struct range){l->bias, l->bias + heads * pairs * l->bias_stride * 4};
     if (stages & DRAFT_SELECT) {
         ranges[count++] = (struct range){l->counts, l->counts + rows * 4};
         ranges[count++] = (struct range){l->lists, l->lists + rows * l->blocks * 2};
@@ -233,7 +254,7 @@ bool rig_intact(struct rig *rig, uint32_t stages)
                                 &rig->lse, &rig->workspace, &rig->valid};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         buffer_get(buffers[i]);
-    struct range ranges[8], all_lse = {0, rig->lse.size};
+    struct range ranges[MOST_RANGES], all_lse = {0, rig->lse.size};
     size_t count = workspace_ranges(rig, stages, ranges);
     bool attends = stages & DRAFT_ATTEND;
     bool intact = buffer_intact(&rig->workspace, "workspace", ranges, count);

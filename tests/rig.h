@@ -58,7 +58,7 @@ draft_status rig_plan(struct test_device *device, const struct test_case *test, 
 void rig_init(struct rig *rig, struct test_device *device, const struct problem *problem,
               draft_plan *plan);
 void rig_free(struct rig *rig);
-/* Poison out, lse and the workspace. */
+/* Poison out, lse and the workspace but for factors, which the caller of the library brings. */
 void rig_reset(struct rig *rig);
 /* Run and wait. Returns the first failure. */
 draft_status rig_run(struct rig *rig, uint32_t stages);

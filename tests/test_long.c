@@ -162,7 +162,7 @@ START_TEST(long_strides)
             ck_assert_uint_eq(check_score(&rig, cell), 0);
             ck_assert_uint_eq(check_select(&rig, cell), 0);
             expected_init(&expected, &problem, rig_workspace(&rig, rig.layout.counts),
-                          rig_workspace(&rig, rig.layout.lists));
+                          rig_workspace(&rig, rig.layout.lists), NULL);
             ck_assert_uint_eq(check_attend(&rig, &expected, cell), 0);
             expected_free(&expected);
             range_release(&memory);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checks.h"
+#include "cells.h"
 #include "suite.h"
 
 static struct test_device devices[MAX_DEVICES];
@@ -31,11 +31,6 @@ static void finish(struct rig *rig, struct problem *problem)
     problem_free(problem);
 }
 
-static bool takes(const struct test_device *device, const struct test_case *test)
-{
-    return device->info.types & 1u << test->params.type;
-}
-
 /* ---- Dense ---- */
 
 static const char *const dense_cases[] = {
@@ -48,13 +43,13 @@ START_TEST(sparsity_0_is_dense)
     struct test_case test = *case_named(dense_cases[_i]);
     test.params.sparsity = 0;
     for (size_t d = 0; d < device_count; d++) {
-        if (!takes(&devices[d], &test))
+        if (!cells_take(&devices[d], &test))
             continue;
         struct problem problem;
         struct rig rig;
         struct expected expected;
         start(&rig, &problem, &devices[d], &test);
-        expected_init(&expected, &problem, NULL, NULL);
+        expected_init(&expected, &problem, NULL, NULL, NULL);
         OK(rig_run(&rig, 0));
         ck_assert(rig_intact(&rig, 15));
         ck_assert_uint_eq(check_attend(&rig, &expected, cell_name(&devices[d], "dense", "")), 0);
@@ -182,7 +177,7 @@ START_TEST(rules_keep_what_they_say)
     for (size_t d = 0; d < device_count; d++)
         for (size_t c = 0; c < count; c++) {
             if ((strncmp(cases[c]->name, "rule", 4) && strncmp(cases[c]->name, "bare", 4)) ||
-                !takes(&devices[d], cases[c]))
+                !cells_take(&devices[d], cases[c]))
                 continue;
             struct test_case test = *cases[c];
             test.fill = _i ? FILL_CONSTANT : FILL_SMOOTH;
@@ -258,6 +253,8 @@ static void shuffle_rows(struct oracle_result *r, const struct oracle_grid *g, c
                dim * sizeof *r->magnitude);
         r->lse[to[token]] = from.lse[token];
         r->reach[to[token]] = from.reach[token];
+        r->bias[to[token]] = from.bias[token];
+        r->most[to[token]] = from.most[token];
         r->keys[to[token]] = from.keys[token];
     }
     oracle_result_free(&from);
@@ -274,7 +271,7 @@ START_TEST(blocks_have_no_inner_order)
         OK(rig_run(&rig, 0));
         ck_assert(rig_intact(&rig, 15));
         expected_init(&expected, &problem, rig_workspace(&rig, rig.layout.counts),
-                      rig_workspace(&rig, rig.layout.lists));
+                      rig_workspace(&rig, rig.layout.lists), NULL);
         struct rng r = rng_of("shuffle", d);
         uint32_t *to = shuffle_blocks(&problem.grid, &r);
         put_shuffled(&rig.q, &problem.q, to);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "rig.h"
+#include "cells.h"
 #include "suite.h"
 
 static struct test_device devices[MAX_DEVICES];
@@ -116,7 +116,7 @@ struct part {
 
 static bool takes(const struct test_case *test)
 {
-    return devices[0].info.types & 1u << test->params.type;
+    return cells_take(&devices[0], test);
 }
 
 static int by_offset(const void *a, const void *b)
