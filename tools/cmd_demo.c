@@ -417,7 +417,7 @@ static int attend(const struct request *r, struct demo *d, draft_context *contex
 {
     struct draft_device_info device;
     draft_context_device(context, &device);
-    struct generate_params params = {d->shape, d->regime, d->seed, d->threads};
+    struct generate_params params = {d->shape, d->regime, d->seed, d->threads, NULL};
     d->generate = generate_create(&params);
     make_inputs(d);
     set_methods(d, r->sparsity);

@@ -14,6 +14,7 @@ static const struct {
     {"run", draft_cmd_run, "attention over tensors from files"},
     {"bench", draft_cmd_bench, "time every stage"},
     {"devices", draft_cmd_devices, "list the devices"},
+    {"fidelity", draft_cmd_fidelity, "how much error does leaving out cost, and what helps?"},
     {"verify", draft_cmd_verify, "does each device compute the right thing?"},
 };
 

@@ -20,7 +20,8 @@ enum {
     CHUNK = 512 /* tokens that a thread takes at a time */
 };
 
-const char *const generate_regime_names[] = {"mixed", "concentrated", "smooth", "diffuse", NULL};
+const char *const generate_regime_names[] = {"mixed", "concentrated", "smooth",   "diffuse",
+                                             "noisy", "sinks",        "outliers", NULL};
 const char *const generate_kind_names[] = {"spatial", "temporal", "local",
                                            "global",  "sink",     "broad"};
 
@@ -32,13 +33,18 @@ struct regime {
     float position;             /* share of the smooth part which is positional bias         */
     float colour, value_colour; /* exponent of the features' spectrum, in q and k, and in v  */
     float value_mean, value_noise;
+    float sink;    /* energy of what q and the keys of the first frame share, in every head  */
+    float outlier; /* deviation of the channels that cancel                                  */
 };
 
 static const struct regime regimes[] = {
-    [GENERATE_MIXED] = {4.6f, .25f, .35f, .20f, .15f, .8f, .4f, .10f, .3f},
-    [GENERATE_CONCENTRATED] = {4.4f, .40f, .45f, .50f, .50f, .6f, .2f, .05f, 1.f},
-    [GENERATE_SMOOTH] = {4.2f, .08f, .10f, .20f, .30f, .8f, .4f, .10f, .2f},
-    [GENERATE_DIFFUSE] = {1.3f, .35f, .40f, .30f, .30f, .6f, .3f, .10f, .6f},
+    [GENERATE_MIXED] = {4.6f, .25f, .35f, .20f, .15f, .8f, .4f, .10f, .3f, 0, 0},
+    [GENERATE_CONCENTRATED] = {7.6f, .30f, .31f, .05f, .05f, .9f, .2f, .05f, 1.f, 0, 0},
+    [GENERATE_SMOOTH] = {4.2f, .08f, .10f, .20f, .30f, .8f, .4f, .10f, .2f, 0, 0},
+    [GENERATE_DIFFUSE] = {1.6f, .29f, .30f, .20f, .10f, .6f, .3f, .10f, .6f, 0, 0},
+    [GENERATE_NOISY] = {4.6f, .50f, .55f, .00f, .15f, .8f, .4f, .10f, 1.f, 0, 0},
+    [GENERATE_SINKS] = {4.6f, .25f, .35f, .20f, .15f, .8f, .4f, .10f, .3f, .25f, 0},
+    [GENERATE_OUTLIERS] = {1.6f, .29f, .30f, .20f, .10f, .6f, .3f, .10f, .6f, 0, 3},
 };
 
 /* Rotary frequencies lo to hi of an axis (0: time, 1: height, 2: width) get this amplitude. */
@@ -74,7 +80,9 @@ struct head {
     float detail_q[DETAIL][MOST_DIM], detail_k[DETAIL][MOST_DIM];
     float value[FEATURES][MOST_DIM];
     float bias_q[MOST_DIM], bias_k[MOST_DIM];
+    bool has_sink;
     float sink[MOST_DIM]; /* added to k in the first frame */
+    float outlier;
     float value_mean[MOST_DIM];
 };
 
@@ -224,7 +232,7 @@ static void make_bias(const struct generate *g, struct head *head, uint64_t stre
 }
 
 /* A component in the slowest pair of each axis, which rotation hardly turns. */
-static void make_sink(const struct generate *g, struct head *head)
+static void make_sink(const struct generate *g, struct head *head, double energy)
 {
     const struct rotary *r = &g->rotary;
     for (unsigned axis = 0; axis < 3; axis++)
@@ -232,7 +240,7 @@ static void make_sink(const struct generate *g, struct head *head)
             uint32_t pair = r->first[axis] + r->pairs[axis] - 1;
             head->sink[2 * pair] = head->sink[2 * pair + 1] = 1;
         }
-    scale_to(head->sink, g->shape.dim, 0.14);
+    scale_to(head->sink, g->shape.dim, energy);
     for (uint32_t d = 0; d < g->shape.dim; d++)
         head->bias_q[d] += head->sink[d];
 }
@@ -276,8 +284,10 @@ static void make_head(void *argument, uint64_t index)
                 regime->vary_k * regime->detail);
     head->noise_q = sqrtf(regime->vary_q * (1 - regime->detail));
     head->noise_k = sqrtf(regime->vary_k * (1 - regime->detail));
-    if (head->kind == GENERATE_SINK)
-        make_sink(g, head);
+    head->has_sink = head->kind == GENERATE_SINK || regime->sink > 0;
+    if (head->has_sink)
+        make_sink(g, head, regime->sink > 0 ? (double)regime->sink : 0.14);
+    head->outlier = regime->outlier;
     make_value(g, head, random_stream(stream, 4), regime);
 }
 
@@ -300,6 +310,17 @@ static void add_noise(float *to, uint32_t dim, uint64_t stream, uint64_t token, 
         to[d] += deviation * random_normal(stream, token * MOST_DIM + d);
 }
 
+/* Two channels in which q is equal and large and k opposite and large: the product does not change,
+ * the variance of k does. */
+static void add_outlier(const struct head *head, uint32_t dim, float normal, float *q, float *k)
+{
+    uint32_t a = dim / 6, b = dim / 2 - dim / 16;
+    float heavy = head->outlier * normal * (1 + normal * normal * 0.5f);
+    q[a] = q[b] = 0.5f * (q[a] + q[b]) + 3;
+    k[a] += heavy;
+    k[b] -= heavy;
+}
+
 static void video_token(const struct generate *g, const struct head *head, uint64_t stream,
                         uint64_t token, float *q, float *k, float *v)
 {
@@ -320,7 +341,7 @@ static void video_token(const struct generate *g, const struct head *head, uint6
     add_noise(q, s->dim, random_stream(stream, 10), token, head->noise_q);
     add_noise(k, s->dim, random_stream(stream, 11), token, head->noise_k);
     add_noise(v, s->dim, random_stream(stream, 12), token, head->noise_v);
-    bool sink = head->kind == GENERATE_SINK && position[0] == 0;
+    bool sink = head->has_sink && position[0] == 0;
     for (uint32_t d = 0; sink && d < s->dim; d++) {
         k[d] += head->sink[d];
         v[d] *= 1.0f / SINK_VALUES;
@@ -329,6 +350,8 @@ static void video_token(const struct generate *g, const struct head *head, uint6
     scale_to(k, s->dim, 1);
     rotate(&g->rotary, position, q);
     rotate(&g->rotary, position, k);
+    if (head->outlier > 0)
+        add_outlier(head, s->dim, random_normal(random_stream(stream, 13), token), q, k);
 }
 
 /* A word: a third of its energy is the content of some place in the video, the rest its own. */
@@ -413,7 +436,7 @@ struct generate *generate_create(const struct generate_params *params)
     *g = (struct generate){
         .shape = *s, .regime = params->regime, .seed = params->seed, .threads = params->threads};
     g->tokens = (uint64_t)s->prefix + (uint64_t)s->frames * s->height * s->width + s->suffix;
-    g->video = video_create(s->frames, s->height, s->width, g->seed, g->threads);
+    g->video = video_create(s->frames, s->height, s->width, g->seed, params->pixels, g->threads);
     make_rotary(g);
     g->heads = program_calloc(s->heads, sizeof *g->heads);
     parallel_for(g->threads, s->heads, make_head, g);

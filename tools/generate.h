@@ -22,7 +22,12 @@ enum generate_regime {
     GENERATE_MIXED,        /* like the middle layers of real models                   */
     GENERATE_CONCENTRATED, /* keys vary much within a block, few of them count        */
     GENERATE_SMOOTH,       /* neighbours are alike                                    */
-    GENERATE_DIFFUSE       /* every query looks nearly everywhere, like first layers  */
+    GENERATE_DIFFUSE,      /* every query looks nearly everywhere, like first layers  */
+    GENERATE_NOISY,        /* mixed, with more noise and nothing shared in it         */
+    GENERATE_SINKS,        /* mixed, and every head looks at the first frame          */
+    GENERATE_OUTLIERS      /* diffuse, and two channels of k hold large numbers which cancel
+                              in every product: they change no attention, but they are
+                              most of the variance                                    */
 };
 /* "mixed", ...; ends with NULL. */
 extern const char *const generate_regime_names[];
@@ -41,7 +46,10 @@ struct generate_params {
     struct draft_shape shape; /* batch and kv_heads are not used: one sample, ungrouped heads */
     enum generate_regime regime;
     uint64_t seed;
-    unsigned threads; /* 0: one for each processor */
+    unsigned threads;      /* 0: one for each processor */
+    const uint8_t *pixels; /* NULL, or a video in place of the procedural one, read during
+                              generate_create: RGB, [frames, height x VIDEO_PATCH,
+                              width x VIDEO_PATCH] */
 };
 
 /* Owned by the caller; any number of threads may read it. */
@@ -88,11 +96,23 @@ struct generate_statistics {
 void generate_measure(const struct generate *generate, uint32_t head, uint32_t queries,
                       struct generate_statistics *out);
 
+/* The same of tensors from anywhere: q and k of one head, [tokens, dim], video tokens only. number:
+ * decides which queries. */
+void generate_measure_tensors(const struct draft_shape *shape, const float *q, const float *k,
+                              uint64_t number, uint32_t queries, struct generate_statistics *out);
+
+/* Which layers of a real model a regime is to be like. */
+enum generate_layer { GENERATE_MIDDLE, GENERATE_LAST, GENERATE_FIRST, GENERATE_LAYERS };
+enum generate_layer generate_layer(enum generate_regime regime);
+
 /* A statistic's published range for real models, and where it lies in our struct. */
 struct generate_published {
     const char *name;
     const char *range;
     size_t offset;
+    struct {
+        double low, high;
+    } band[GENERATE_LAYERS]; /* infinite: nothing is published */
 };
 /* Ends with a row without name. */
 extern const struct generate_published generate_published[];

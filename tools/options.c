@@ -37,14 +37,15 @@ static bool to_real(const char *text, const char **end, double *out)
     return true;
 }
 
-static bool parse_grid(const char *text, uint32_t *out)
+/* Numbers with an x between them. */
+static bool parse_grid(const char *text, unsigned numbers, uint32_t *out)
 {
     uint64_t value;
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < numbers; i++) {
         if (!to_integer(text, UINT32_MAX, &text, &value))
             return false;
         out[i] = (uint32_t)value;
-        if (i < 2 && *text++ != 'x')
+        if (i + 1 < numbers && *text++ != 'x')
             return false;
     }
     return *text == 0;
@@ -147,7 +148,9 @@ static bool parse_value(const struct program_option *o, const char *text)
     case PROGRAM_REAL:
         return to_real(text, &end, o->value) && !*end;
     case PROGRAM_GRID:
-        return parse_grid(text, o->value);
+        return parse_grid(text, 3, o->value);
+    case PROGRAM_SIZE:
+        return parse_grid(text, 2, o->value);
     case PROGRAM_REALS:
         return parse_reals(text, o->value);
     case PROGRAM_CHOICE:
@@ -225,7 +228,9 @@ static int fail_value(const struct program_option *o, const char *text)
         fputc('\n', stderr);
     } else {
         program_error("--%s: '%s' is no valid %s", o->name, text,
-                      o->kind == PROGRAM_GRID ? "size such as 3x5x8" : "number");
+                      o->kind == PROGRAM_GRID   ? "size such as 3x5x8"
+                      : o->kind == PROGRAM_SIZE ? "size such as 640x480"
+                                                : "number");
     }
     return PROGRAM_USAGE;
 }

@@ -40,6 +40,29 @@ void picture_fill(struct picture *p, int x, int y, int width, int height, struct
             set_pixel(p, i, j, c);
 }
 
+void picture_blend(struct picture *p, int x, int y, struct picture_color c, double share)
+{
+    if (x < 0 || y < 0 || (uint32_t)x >= p->width || (uint32_t)y >= p->height || !(share > 0))
+        return;
+    uint8_t *pixel = p->pixels + ((size_t)y * p->width + (size_t)x) * 3;
+    const uint8_t color[3] = {c.r, c.g, c.b};
+    for (int i = 0; i < 3; i++)
+        pixel[i] = (uint8_t)(pixel[i] + fmin(share, 1) * (color[i] - pixel[i]) + 0.5);
+}
+
+void picture_line(struct picture *p, double x0, double y0, double x1, double y1, double width,
+                  struct picture_color color)
+{
+    double dx = x1 - x0, dy = y1 - y0, length2 = dx * dx + dy * dy, reach = 0.5 * width + 1;
+    for (int y = (int)floor(fmin(y0, y1) - reach); y <= fmax(y0, y1) + reach; y++)
+        for (int x = (int)floor(fmin(x0, x1) - reach); x <= fmax(x0, x1) + reach; x++) {
+            double t = length2 > 0 ? ((x - x0) * dx + (y - y0) * dy) / length2 : 0;
+            t = fmin(fmax(t, 0), 1);
+            double distance = hypot(x - x0 - t * dx, y - y0 - t * dy);
+            picture_blend(p, x, y, color, 0.5 * width + 0.5 - distance);
+        }
+}
+
 void picture_frame(struct picture *p, int x, int y, int width, int height, struct picture_color c)
 {
     picture_fill(p, x - 1, y - 1, width + 2, 1, c);
@@ -103,6 +126,8 @@ static const struct glyph {
     {'%', {0x19, 0x19, 0x02, 0x04, 0x08, 0x13, 0x13}},
     {'(', {0x02, 0x04, 0x08, 0x08, 0x08, 0x04, 0x02}},
     {')', {0x08, 0x04, 0x02, 0x02, 0x02, 0x04, 0x08}},
+    {'<', {0x01, 0x02, 0x04, 0x08, 0x04, 0x02, 0x01}},
+    {'>', {0x10, 0x08, 0x04, 0x02, 0x04, 0x08, 0x10}},
     {'\'', {0x04, 0x04, 0x08, 0x00, 0x00, 0x00, 0x00}},
 };
 
@@ -126,6 +151,23 @@ int picture_text(struct picture *p, int x, int y, int scale, struct picture_colo
                     picture_fill(p, x + c * scale, y + r * scale, scale, scale, color);
     }
     return x - start;
+}
+
+void picture_text_up(struct picture *p, int x, int y, int scale, struct picture_color color,
+                     const char *text)
+{
+    for (; *text; text++, y -= (GLYPH_WIDTH + 1) * scale) {
+        const struct glyph *glyph = find_glyph(*text);
+        for (int r = 0; glyph && r < GLYPH_HEIGHT; r++)
+            for (int c = 0; c < GLYPH_WIDTH; c++)
+                if (glyph->rows[r] >> (GLYPH_WIDTH - 1 - c) & 1)
+                    picture_fill(p, x + r * scale, y - (c + 1) * scale, scale, scale, color);
+    }
+}
+
+int picture_text_width(int scale, const char *text)
+{
+    return (GLYPH_WIDTH + 1) * scale * (int)strlen(text);
 }
 
 /* ---- Fields -------------------------------------------------------------------------------- */

@@ -24,6 +24,13 @@ void picture_destroy(struct picture *picture);
 void picture_fill(struct picture *picture, int x, int y, int width, int height,
                   struct picture_color color);
 
+/* Mix the colour into a pixel: share 0 leaves it, 1 replaces it. */
+void picture_blend(struct picture *picture, int x, int y, struct picture_color color, double share);
+
+/* A straight line with smooth edges between the middles of two pixels. */
+void picture_line(struct picture *picture, double x0, double y0, double x1, double y1, double width,
+                  struct picture_color color);
+
 /* A frame of one pixel around the rectangle, outside it. */
 void picture_frame(struct picture *picture, int x, int y, int width, int height,
                    struct picture_color color);
@@ -32,6 +39,12 @@ void picture_frame(struct picture *picture, int x, int y, int width, int height,
  * the width of the text in pixels. */
 int picture_text(struct picture *picture, int x, int y, int scale, struct picture_color color,
                  const char *text);
+
+/* The same, from bottom to top; x, y: the lower left corner. */
+void picture_text_up(struct picture *picture, int x, int y, int scale, struct picture_color color,
+                     const char *text);
+/* Pixels that a text takes. */
+int picture_text_width(int scale, const char *text);
 
 /* From dark to bright for 0 to 1; values outside are clamped, NaN is 0. */
 struct picture_color picture_heat(double value);

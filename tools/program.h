@@ -28,6 +28,7 @@ int draft_cmd_run(int argc, char **argv);
 int draft_cmd_bench(int argc, char **argv);
 int draft_cmd_demo(int argc, char **argv);
 int draft_cmd_verify(int argc, char **argv);
+int draft_cmd_fidelity(int argc, char **argv);
 
 /* ---- Messages --------------------------------------------------------------------------- */
 
@@ -57,6 +58,7 @@ enum program_kind {
     PROGRAM_SEED,   /* uint64_t                                                   */
     PROGRAM_REAL,   /* double, finite                                             */
     PROGRAM_GRID,   /* uint32_t[3]: "3x5x8"                                       */
+    PROGRAM_SIZE,   /* uint32_t[2]: "640x480"                                     */
     PROGRAM_REALS,  /* struct program_reals: "0.5,0.9" or "@file"                 */
     PROGRAM_CHOICE, /* uint32_t: index into choices                               */
     PROGRAM_CHOICES /* uint32_t: bits, one for each of choices named: "a,c"       */

@@ -30,6 +30,7 @@ struct scene {
 
 struct maker {
     struct video *video;
+    const uint8_t *given; /* NULL, or the pixels of another video */
     struct scene *scene;
     float *raw;                                    /* [tokens, COEFFICIENTS]     */
     double (*sums)[2][COEFFICIENTS];               /* [frames]: of raw, of raw^2 */
@@ -218,7 +219,11 @@ static void render_token(const struct maker *maker, uint32_t frame, uint32_t row
         uint8_t *pixel = video->pixels + (line * video->width + column) * PATCH * 3;
         for (uint32_t x = 0; x < PATCH; x++, pixel += 3) {
             float rgb[3];
-            shade(maker, frame, column * PATCH + x, row * PATCH + y, rgb);
+            if (maker->given)
+                for (uint32_t c = 0; c < 3; c++)
+                    rgb[c] = (float)maker->given[(size_t)(pixel - video->pixels) + c] / 255;
+            else
+                shade(maker, frame, column * PATCH + x, row * PATCH + y, rgb);
             opponent(rgb, patch[y][x]);
             for (uint32_t c = 0; c < 3; c++)
                 pixel[c] = (uint8_t)(rgb[c] * 255 + 0.5f);
@@ -323,7 +328,7 @@ static void sum_moments(struct maker *maker)
 }
 
 struct video *video_create(uint32_t frames, uint32_t height, uint32_t width, uint64_t seed,
-                           unsigned threads)
+                           const uint8_t *pixels, unsigned threads)
 {
     size_t tokens = (size_t)frames * height * width;
     struct video *video = program_calloc(1, sizeof *video);
@@ -331,7 +336,7 @@ struct video *video_create(uint32_t frames, uint32_t height, uint32_t width, uin
     video->pixels = program_calloc(tokens, PATCH * PATCH * 3);
     video->features = program_calloc(tokens, VIDEO_FEATURES * sizeof *video->features);
     video->smooth = program_calloc(tokens, VIDEO_SMOOTH * sizeof *video->smooth);
-    struct maker maker = {.video = video};
+    struct maker maker = {.video = video, .given = pixels};
     maker.scene = program_calloc(1, sizeof *maker.scene);
     maker.raw = program_calloc(tokens, COEFFICIENTS * sizeof *maker.raw);
     maker.sums = program_calloc(frames, sizeof *maker.sums);

@@ -25,9 +25,10 @@ struct video {
     double moment[VIDEO_SMOOTH][VIDEO_SMOOTH]; /* mean over the tokens of smooth x smooth  */
 };
 
-/* Each of frames, height, width at least 1. threads: 0: one for each processor. */
+/* Each of frames, height, width at least 1. pixels: NULL, or a video in place of the procedural
+ * one, as in the struct. threads: 0: one for each processor. */
 struct video *video_create(uint32_t frames, uint32_t height, uint32_t width, uint64_t seed,
-                           unsigned threads);
+                           const uint8_t *pixels, unsigned threads);
 void video_destroy(struct video *video);
 
 /* Where the nearest thing is in a frame, in tokens: something worth looking at. */

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The methods that `draft fidelity` compares, what they cost, and lists that no method could make:
+ * ceilings, which know the truth, and floors, which know nothing. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fidelity_bench.h"
+#include "random.h"
+
+enum { PROBE_ROWS = 64, POOLED = 128 /* keys of a tile of pooled keys */ };
+
+/* ---- Table --------------------------------------------------------------------------------- */
+
+static const struct fidelity_method paper = {
+    .name = "paper", .role = FIDELITY_BASELINE, .rule = DRAFT_RULE_PAPER};
+
+/* Rules x scorers x tails: "row-lse-gap". HEAD with a floor is a rule of its own here. */
+static const struct {
+    const char *name;
+    draft_rule rule;
+    double row_floor;
+} rules[] = {{"head", DRAFT_RULE_HEAD, 0},
+             {"floor", DRAFT_RULE_HEAD, 0.5},
+             {"row", DRAFT_RULE_ROW, 0},
+             {"mass", DRAFT_RULE_MASS, 0}};
+static const struct {
+    const char *name;
+    draft_scorer scorer;
+} scorers[] = {{"mean", DRAFT_SCORER_MEAN}, {"lse", DRAFT_SCORER_LSE}, {"max", DRAFT_SCORER_MAX}};
+static const struct {
+    const char *name;
+    draft_tail tail;
+    bool unsafe;
+} tails[] = {{"drop", DRAFT_TAIL_DROP, false},
+             {"mean", DRAFT_TAIL_MEAN, false},
+             {"gap", DRAFT_TAIL_GAP, false},
+             {"fitted", DRAFT_TAIL_FITTED, false},
+             {"one", DRAFT_TAIL_FITTED, true}};
+
+static const struct fidelity_method bounds[] = {
+    {"oracle-mass", FIDELITY_CEILING, FIDELITY_ORACLE_MASS, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN,
+     DRAFT_TAIL_DROP, 0, false},
+    {"oracle-error", FIDELITY_CEILING, FIDELITY_ORACLE_ERROR, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN,
+     DRAFT_TAIL_DROP, 0, false},
+    {"oracle-mass-mean", FIDELITY_CEILING, FIDELITY_ORACLE_MASS, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN,
+     DRAFT_TAIL_MEAN, 0, false},
+    {"random", FIDELITY_FLOOR, FIDELITY_RANDOM, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN, DRAFT_TAIL_DROP,
+     0, false},
+    {"window", FIDELITY_FLOOR, FIDELITY_WINDOW, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN, DRAFT_TAIL_DROP,
+     0, false},
+};
+
+static const char usual[] = "head-mean-drop,row-mean-drop,mass-mean-drop,row-lse-drop,row-max-drop,"
+                            "row-mean-mean,row-lse-mean,row-lse-gap,floor-lse-gap,row-lse-fitted,"
+                            "floor-lse-fitted,row-lse-one,"
+                            "oracle-mass,oracle-error,oracle-mass-mean,random,window";
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static unsigned make_all(struct fidelity_method *out)
+{
+    unsigned n = 0;
+    out[n++] = paper;
+    for (size_t r = 0; r < COUNT(rules); r++)
+        for (size_t s = 0; s < COUNT(scorers); s++)
+            for (size_t t = 0; t < COUNT(tails); t++) {
+                struct fidelity_method *m = &out[n++];
+                *m = (struct fidelity_method){.rule = rules[r].rule,
+                                              .row_floor = rules[r].row_floor,
+                                              .scorer = scorers[s].scorer,
+                                              .tail = tails[t].tail,
+                                              .unsafe = tails[t].unsafe};
+                snprintf(m->name, sizeof m->name, "%s-%s-%s", rules[r].name, scorers[s].name,
+                         tails[t].name);
+            }
+    for (size_t b = 0; b < COUNT(bounds); b++)
+        out[n++] = bounds[b];
+    return n;
+}
+
+static const struct fidelity_method *find(const struct fidelity_method *all, unsigned count,
+                                          const char *name, size_t length)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (strlen(all[i].name) == length && strncmp(all[i].name, name, length) == 0)
+            return &all[i];
+    program_error(
+        "--methods: there is no '%.*s'; names are paper, RULE-SCORER-TAIL of head, floor, "
+        "row, mass; mean, lse, max; drop, mean, gap, fitted, one; oracle-mass, "
+        "oracle-error, oracle-mass-mean, random, window; all",
+        (int)length, name);
+    return NULL;
+}
+
+unsigned fidelity_methods(const char *list, struct fidelity_method out[FIDELITY_METHODS])
+{
+    struct fidelity_method all[COUNT(rules) * COUNT(scorers) * COUNT(tails) + COUNT(bounds) + 1];
+    _Static_assert(COUNT(all) <= FIDELITY_METHODS, "room for all");
+    unsigned count = make_all(all), n = 0;
+    out[n++] = paper;
+    for (const char *at = list ? list : usual; *at;) {
+        size_t length = strcspn(at, ",");
+        if (length == 3 && strncmp(at, "all", 3) == 0) {
+            memcpy(out, all, count * sizeof *out);
+            return count;
+        }
+        const struct fidelity_method *m = find(all, count, at, length);
+        if (!m || n == FIDELITY_METHODS)
+            return 0;
+        if (m->rule != DRAFT_RULE_PAPER)
+            out[n++] = *m;
+        at += length + (at[length] == ',');
+    }
+    return n;
+}
+
+/* ---- Cost ---------------------------------------------------------------------------------- */
+
+double fidelity_extra_work(const struct fidelity_method *m, const struct draft_shape *shape,
+                           const struct draft_layout *l)
+{
+    double tokens = (double)l->tokens, dim = shape->dim, s = l->video_blocks;
+    double video = (double)shape->frames * shape->height * shape->width;
+    bool tail = m->tail > DRAFT_TAIL_DROP, fitted = m->tail == DRAFT_TAIL_FITTED;
+    bool quarters = m->scorer > DRAFT_SCORER_MEAN || m->tail == DRAFT_TAIL_GAP;
+    double sums = (3 + (quarters ? 1 : 0) + (fitted ? 4 : 0)) * tokens * dim;
+    double products = s * s * dim * 2 * (1 + (quarters ? 4 : 0) + (fitted ? 1 : 0));
+    double small = (sums + products) / (4 * dim * tokens * tokens);
+    double pooled = tail ? ceil(s / POOLED) * POOLED * video / (tokens * tokens) : 0;
+    return small + pooled + (fitted && !m->unsafe ? PROBE_ROWS / tokens : 0);
+}
+
+/* The masses that give MASS about as wide a range of densities as the others have. */
+static double mass_for(double sparsity)
+{
+    return 1 - 0.7 * pow(sparsity, 4);
+}
+
+struct draft_plan_params fidelity_params(const struct fidelity_method *m,
+                                         const struct draft_shape *shape,
+                                         const struct draft_layout *layout, draft_type type,
+                                         double sparsity)
+{
+    double tokens = (double)layout->tokens;
+    double video = (double)shape->frames * shape->height * shape->width;
+    struct fidelity_method baseline = {.rule = DRAFT_RULE_PAPER};
+    double extra =
+        fidelity_extra_work(m, shape, layout) - fidelity_extra_work(&baseline, shape, layout);
+    double own = sparsity + extra * (tokens / video) * (tokens / video);
+    struct draft_plan_params params = {.shape = *shape,
+                                       .type = type,
+                                       .rule = m->rule,
+                                       .scorer = m->scorer,
+                                       .tail = m->tail,
+                                       .row_floor = m->row_floor};
+    if (m->rule == DRAFT_RULE_MASS)
+        params.mass = mass_for(sparsity);
+    else
+        params.sparsity = sparsity == 0 ? 0 : fmin(own, 0.999);
+    return params;
+}
+
+/* ---- Lists --------------------------------------------------------------------------------- */
+
+struct ranked {
+    double value;
+    uint32_t block;
+};
+
+static int best_first(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    if (x->value != y->value)
+        return x->value < y->value ? 1 : -1;
+    return (x->block > y->block) - (x->block < y->block);
+}
+
+static double distance(const struct draft_layout *l, uint32_t a, uint32_t b)
+{
+    double t = (double)(a / (l->tiles_h * l->tiles_w)) - (double)(b / (l->tiles_h * l->tiles_w));
+    double h = (double)(a / l->tiles_w % l->tiles_h) - (double)(b / l->tiles_w % l->tiles_h);
+    double w = (double)(a % l->tiles_w) - (double)(b % l->tiles_w);
+    t *= l->tile.t, h *= l->tile.h, w *= l->tile.w;
+    return t * t + h * h + w * w;
+}
+
+/* How much selector wants key block j (of the video) for judged query block n, which is i. */
+static double wish(enum fidelity_selector selector, const struct fidelity_exact *e,
+                   const struct draft_layout *l, uint32_t n, uint32_t i, uint32_t j,
+                   uint64_t stream)
+{
+    size_t at = (size_t)n * l->blocks + l->prefix_blocks + j;
+    switch (selector) {
+    case FIDELITY_ORACLE_MASS:
+        return (double)e->block_mass[at];
+    case FIDELITY_ORACLE_ERROR:
+        return (double)e->block_error[at];
+    case FIDELITY_WINDOW:
+        return -distance(l, i, j);
+    default: /* its own block, and any others */
+        return i == j ? 2 : (double)random_uniform(stream, at);
+    }
+}
+
+void fidelity_lists(enum fidelity_selector selector, const struct fidelity_exact *e,
+                    const struct draft_layout *l, uint32_t budget, uint64_t stream,
+                    uint32_t *counts, uint16_t *lists)
+{
+    uint32_t s = l->video_blocks;
+    struct ranked *rank = program_calloc(s, sizeof *rank);
+    bool *kept = program_calloc(l->blocks, sizeof *kept);
+    memset(counts, 0, l->blocks * sizeof *counts);
+    for (uint32_t n = 0; n < e->blocks; n++) {
+        uint32_t row = e->query_block[n], i = row - l->prefix_blocks;
+        for (uint32_t j = 0; j < s; j++)
+            rank[j] = (struct ranked){wish(selector, e, l, n, i, j, stream), j};
+        qsort(rank, s, sizeof *rank, best_first);
+        for (uint32_t b = 0; b < l->blocks; b++)
+            kept[b] = b < l->prefix_blocks || b >= l->prefix_blocks + s; /* text */
+        for (uint32_t j = 0; j < budget && j < s; j++)
+            kept[l->prefix_blocks + rank[j].block] = true;
+        for (uint32_t b = 0; b < l->blocks; b++)
+            if (kept[b])
+                lists[(size_t)row * l->blocks + counts[row]++] = (uint16_t)b;
+    }
+    free(kept);
+    free(rank);
+}
