@@ -443,6 +443,122 @@ START_TEST(same_variants_on_both)
 }
 END_TEST
 
+/* ---- Sizes of subgroups ---- */
+
+/* What matrices of 16 and of 8 rows demand; REFUSED: the variant does not take the device. */
+START_TEST(subgroups_of_matrices)
+{
+    enum { REFUSED = 1 };
+    static const struct {
+        uint32_t usual, min, max, most; /* most: subgroups in a workgroup */
+        uint32_t demands[2];
+    } rows[] = {
+        {32, 32, 32, 32, {32, 32}},         {64, 32, 64, 32, {32, 32}},  {16, 8, 32, 64, {32, 32}},
+        {64, 64, 64, 16, {64, 64}},         {8, 8, 8, 32, {REFUSED, 8}}, {16, 16, 16, 8, {16, 16}},
+        {128, 4, 128, 64, {32, 32}},        {16, 16, 16, 4, {0, 0}}, /* too many for a workgroup */
+        {4, 4, 4, 32, {REFUSED, REFUSED}},  {32, 0, 0, 0, {0, 0}},       {8, 0, 0, 0, {REFUSED, 0}},
+        {256, 0, 0, 0, {REFUSED, REFUSED}},
+    };
+    static const struct draft_geometry g = {.dim = 64, .type = DRAFT_ABI_F16};
+    size_t count;
+    const struct vk_variant *variants = draft_vk_variants(DRAFT_ATTEND, &count);
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        struct vk_caps caps = {.subgroup_size = rows[r].usual,
+                               .min_subgroup = rows[r].min,
+                               .max_subgroup = rows[r].max,
+                               .max_subgroups = rows[r].most,
+                               .max_shared = 32768,
+                               .max_invocations = 1024,
+                               .matrix_shapes = VK_MATRIX_16X16X16 | VK_MATRIX_8X8X8};
+        for (size_t v = 0; v < count; v++) {
+            bool wide = strcmp(variants[v].name, "coopmat_16x16x16") == 0;
+            if (!wide && strcmp(variants[v].name, "coopmat_8x8x8") != 0)
+                continue;
+            struct vk_pass pass;
+            bool refused = variants[v].refuses(&caps, &g) != NULL;
+            ck_assert_uint_eq(variants[v].passes(&caps, &g, &pass), 1);
+            ck_assert_msg((refused ? REFUSED : pass.shader.subgroup) == rows[r].demands[!wide],
+                          "row %zu, %s: %u", r, variants[v].name, pass.shader.subgroup);
+        }
+    }
+}
+END_TEST
+
+/* How pipelines were made last. */
+static struct {
+    PFN_vkGetDeviceProcAddr next_device;
+    PFN_vkCreateComputePipelines next;
+    uint32_t subgroup, count;
+    VkPipelineShaderStageCreateFlags flags;
+} made;
+
+static VKAPI_ATTR VkResult VKAPI_CALL make_pipelines(VkDevice device, VkPipelineCache cache,
+                                                     uint32_t count,
+                                                     const VkComputePipelineCreateInfo *infos,
+                                                     const VkAllocationCallbacks *callbacks,
+                                                     VkPipeline *out)
+{
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo *size = infos->stage.pNext;
+    ck_assert(!size ||
+              size->sType ==
+                  VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO);
+    made.subgroup = size ? size->requiredSubgroupSize : 0;
+    made.flags = infos->stage.flags;
+    made.count++;
+    return made.next(device, cache, count, infos, callbacks, out);
+}
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL device_proc(VkDevice device, const char *name)
+{
+    PFN_vkVoidFunction found = made.next_device(device, name);
+    if (strcmp(name, "vkCreateComputePipelines") != 0)
+        return found;
+    made.next = (PFN_vkCreateComputePipelines)found;
+    return (PFN_vkVoidFunction)make_pipelines;
+}
+
+static PFN_vkVoidFunction instance_proc(VkInstance instance, const char *name)
+{
+    PFN_vkVoidFunction found = vk.vkGetInstanceProcAddr(instance, name);
+    if (strcmp(name, "vkGetDeviceProcAddr") != 0)
+        return found;
+    made.next_device = (PFN_vkGetDeviceProcAddr)found;
+    return (PFN_vkVoidFunction)device_proc;
+}
+
+START_TEST(pipelines_by_subgroup)
+{
+    static const struct draft_geometry g = {.dim = 64, .type = DRAFT_ABI_F16};
+    struct app app;
+    struct vk_instance instance;
+    struct vk_device device = {0};
+    struct vk_cache cache = {0};
+    struct vk_pass pass;
+    VkPipeline any, demanding, again;
+    size_t count;
+    app_init(&app, &devices[0].info);
+    struct draft_vulkan_native native = app_native(&app);
+    native.get_instance_proc_addr = instance_proc;
+    OK(draft_vk_adopt(NULL, &native, &instance, &device));
+    OK(draft_vk_cache_open(&device, &cache));
+    made.count = 0;
+    draft_vk_variants(DRAFT_POOL, &count)[0].passes(&device.physical.caps, &g, &pass);
+    OK(draft_vk_cache_pipeline(&device, &cache, &pass.shader, &any));
+    ck_assert(made.subgroup == 0 && made.flags == 0);
+    uint32_t size = device.physical.caps.max_subgroup;
+    if (size) { /* the driver can */
+        pass.shader.subgroup = size;
+        OK(draft_vk_cache_pipeline(&device, &cache, &pass.shader, &demanding));
+        ck_assert_uint_eq(made.subgroup, size);
+        ck_assert_uint_eq(made.flags, VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT);
+        OK(draft_vk_cache_pipeline(&device, &cache, &pass.shader, &again));
+        ck_assert(demanding == again && demanding != any && made.count == 2);
+    }
+    draft_vk_cache_close(&device, &cache);
+    app_free(&app);
+}
+END_TEST
+
 TCase *features_tests(void)
 {
     TCase *tests = tcase_create("features");
@@ -456,5 +572,7 @@ TCase *features_tests(void)
     tcase_add_test(tests, missing_entry_points);
     tcase_add_test(tests, adopted_has_what_own_has);
     tcase_add_test(tests, same_variants_on_both);
+    tcase_add_test(tests, subgroups_of_matrices);
+    tcase_add_test(tests, pipelines_by_subgroup);
     return tests;
 }
