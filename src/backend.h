@@ -57,6 +57,9 @@ struct draft_context {
     struct draft_log log;
     struct draft_device_info device;
     bool adopted; /* the caller's own device */
+    /* NULL where the backend's kernels are not tested: src/verdicts.c. */
+    struct draft_proofs *proofs;
+    bool trusting; /* tests and tools: plans take kernels that may fail their self-test */
 };
 
 /* The plan. The core fills all but the last three members before it calls backend->plan. */
@@ -109,7 +112,7 @@ enum draft_ability {
     DRAFT_CAN_FLOOR = 1 << 3,        /* row_floor                                           */
 };
 
-/* Every pointer is set but the last three. Functions with a draft_status log the reason of a
+/* Every pointer is set but the last five. Functions with a draft_status log the reason of a
  * failure themselves. */
 struct draft_backend {
     const char *name;
@@ -154,6 +157,12 @@ struct draft_backend {
                            void *queue);
     draft_status (*end)(draft_context *context, void *queue, bool ok);
     draft_status (*wait)(draft_context *context);
+
+    /* Of a backend whose kernels for attend are tested before a plan takes them; NULL for others.
+     * fingerprint: a number for the code of the one that the plan has. has_queue: the context has a
+     * queue of its own to test on. */
+    uint64_t (*fingerprint)(const draft_plan *plan);
+    bool (*has_queue)(const draft_context *context);
 
     /* Of a backend whose queues are command buffers of the caller, on the caller's device; NULL for
      * others. record: in place of begin, launch and end where draft_run got a queue. The others are

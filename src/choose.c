@@ -63,6 +63,8 @@ static draft_status choose(struct draft_plan *plan, unsigned index,
             draft_log(log, DRAFT_LOG_INFO, "%s %s: not %s: %s", backend->name,
                       draft_stage_name(stage), names[i], why);
     }
+    if (only)
+        return DRAFT_ERROR_UNSUPPORTED;
     bool wrong = stage == DRAFT_ATTEND && choice->wrong;
     draft_log(log, DRAFT_LOG_ERROR, "%s %s: no kernel is left%s", backend->name,
               draft_stage_name(stage), wrong ? " that computes rightly" : "");

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "proof.h"
 
 #define DRAFT_BACKEND(name) extern const struct draft_backend draft_backend_##name;
 #include "backends.inc"
@@ -145,6 +146,16 @@ static draft_status adopt_device(const struct draft_log *log,
 
 /* ---- Create and destroy -------------------------------------------------------------------- */
 
+static draft_status open_backend(draft_context *context, const struct draft_context_params *params)
+{
+    if (context->backend->fingerprint) {
+        context->proofs = draft_proofs_create();
+        DRAFT_REQUIRE(&context->log, DRAFT_ERROR_MEMORY, context->proofs,
+                      "out of host memory for a context");
+    }
+    return context->backend->open(context, params);
+}
+
 draft_status draft_context_create(const struct draft_context_params *given, draft_context **out)
 {
     static const struct draft_context_params defaults;
@@ -163,8 +174,9 @@ draft_status draft_context_create(const struct draft_context_params *given, draf
     context->device = device;
     context->adopted = params.native != NULL;
     params.device = device.index;
-    status = context->backend->open(context, &params);
+    status = open_backend(context, &params);
     if (status) {
+        draft_proofs_destroy(context->proofs);
         draft_release(context);
         return status;
     }
@@ -179,6 +191,7 @@ void draft_context_destroy(draft_context **context)
     if (!context || !*context)
         return;
     (*context)->backend->close(*context);
+    draft_proofs_destroy((*context)->proofs);
     draft_release(*context);
     *context = NULL;
 }

@@ -33,6 +33,11 @@ struct draft_choice {
  * where that is so because of one that computes wrongly. src/choose.c. */
 draft_status draft_choose(struct draft_plan *plan, const struct draft_choice *choice);
 
+/* A plan of checked parameters. only: attend takes this variant, tested or not; NULL: the best that
+ * passes its self-test. src/plan.c. */
+draft_status draft_plan_make(draft_context *context, const struct draft_plan_params *params,
+                             const char *only, draft_plan **out);
+
 /* Geometry of checked parameters: everything but the offsets. Logs and returns UNSUPPORTED where the
  * blocks are too many. src/shape.c. */
 draft_status draft_shape_geometry(const struct draft_log *log,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "proof.h"
 
 _Static_assert(DRAFT_ABI_F16 == DRAFT_F16 && DRAFT_ABI_BF16 == DRAFT_BF16 &&
                    DRAFT_ABI_F32 == DRAFT_F32,
@@ -158,7 +159,46 @@ static draft_status upload_geometry(struct draft_plan *plan)
     return status;
 }
 
-static draft_status prepare(struct draft_plan *plan, const struct draft_plan_params *params)
+/* The attend kernel that could not be made is ruled out, where there are others. */
+static bool make_without(const struct draft_plan *plan, struct draft_choice *choice)
+{
+    unsigned attend = draft_stage_index(DRAFT_ATTEND);
+    uint32_t variant = plan->variants[attend];
+    if (plan->making != attend || !plan->context->backend->variants(DRAFT_ATTEND)[variant + 1])
+        return false;
+    choice->ruled_out[variant] = "the driver cannot make it";
+    return true;
+}
+
+/* Choose and make, again and again until the kernel of attend may be kept. */
+static draft_status make_kernels(struct draft_plan *plan, const char *only)
+{
+    draft_context *context = plan->context;
+    struct draft_choice choice = {.mask = only ? NULL : getenv("DRAFT_KERNEL"), .only = only};
+    bool tested = context->proofs && !context->trusting && !only;
+    for (;;) {
+        plan->making = 0;
+        draft_status status = draft_choose(plan, &choice);
+        if (status)
+            return status;
+        uint32_t variant = plan->variants[draft_stage_index(DRAFT_ATTEND)];
+        status = context->backend->plan(plan);
+        if (!tested)
+            return status;
+        if (!status)
+            status = draft_prove(plan, &choice);
+        else if (status == DRAFT_ERROR_DEVICE && make_without(plan, &choice))
+            status = DRAFT_OK;
+        if (status || !choice.ruled_out[variant])
+            return status;
+        choice.again = variant + 1;
+        context->backend->unplan(plan);
+        plan->state = NULL;
+    }
+}
+
+static draft_status prepare(struct draft_plan *plan, const struct draft_plan_params *params,
+                            const char *only)
 {
     draft_context *context = plan->context;
     const struct draft_log *log = &context->log;
@@ -174,14 +214,25 @@ static draft_status prepare(struct draft_plan *plan, const struct draft_plan_par
                   plan->geometry.heads);
     plan->budget = budget;
     draft_shape_budgets(&plan->geometry, params, budget);
-    struct draft_choice choice = {.mask = getenv("DRAFT_KERNEL")};
-    status = draft_choose(plan, &choice);
-    if (!status)
-        status = context->backend->plan(plan);
+    status = make_kernels(plan, only);
     if (status)
         return status;
     status = draft_shape_layout(log, plan->scratch_size, &plan->geometry, &plan->layout);
     return status ? status : upload_geometry(plan);
+}
+
+draft_status draft_plan_make(draft_context *context, const struct draft_plan_params *params,
+                             const char *only, draft_plan **out)
+{
+    struct draft_plan *plan = draft_calloc(1, sizeof *plan);
+    DRAFT_REQUIRE(&context->log, DRAFT_ERROR_MEMORY, plan, "out of host memory for a plan");
+    plan->context = context;
+    draft_status status = prepare(plan, params, only);
+    if (status)
+        draft_plan_destroy(&plan);
+    else
+        *out = plan;
+    return status;
 }
 
 draft_status draft_plan_create(draft_context *context, const struct draft_plan_params *params,
@@ -200,15 +251,7 @@ draft_status draft_plan_create(draft_context *context, const struct draft_plan_p
     status = check_abilities(context, params);
     if (status)
         return status;
-    struct draft_plan *plan = draft_calloc(1, sizeof *plan);
-    DRAFT_REQUIRE(log, DRAFT_ERROR_MEMORY, plan, "out of host memory for a plan");
-    plan->context = context;
-    status = prepare(plan, params);
-    if (status)
-        draft_plan_destroy(&plan);
-    else
-        *out = plan;
-    return status;
+    return draft_plan_make(context, params, NULL, out);
 }
 
 void draft_plan_destroy(draft_plan **plan)

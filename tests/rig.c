@@ -88,7 +88,9 @@ draft_status rig_plan(struct test_device *device, const struct test_case *test, 
         setenv("DRAFT_KERNEL", kernels, 1);
     else
         unsetenv("DRAFT_KERNEL");
+    device->context->trusting = kernels != NULL;
     draft_status status = draft_plan_create(device->context, &test->params, out);
+    device->context->trusting = false;
     unsetenv("DRAFT_KERNEL");
     return status;
 }

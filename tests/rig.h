@@ -50,7 +50,8 @@ struct rig {
     double seconds; /* that the runs have taken so far */
 };
 
-/* The parameters as the library gets them. */
+/* The parameters as the library gets them. kernels: $DRAFT_KERNEL, and they are taken even where
+ * they fail their self-test: the rig is what tests them; NULL: the library chooses. */
 draft_status rig_plan(struct test_device *device, const struct test_case *test, const char *kernels,
                       draft_plan **out);
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <string.h>
+#include <dlfcn.h>
+#include <sys/stat.h>
 
 #include "device.h"
 
@@ -131,6 +133,36 @@ static const char *refuses(const draft_plan *plan, draft_stage stage, uint32_t v
     size_t count;
     return draft_cuda_variants(stage, &count)[variant].refuses(&cuda->device.physical.caps,
                                                                &plan->geometry);
+}
+
+/* CUDA's version says less than the file that the driver was loaded from. */
+static uint64_t hash_driver(const struct cuda_driver *driver, uint64_t hash)
+{
+    Dl_info info;
+    struct stat file;
+    if (!dladdr((const void *)(uintptr_t)driver->api.cuInit, &info) || stat(info.dli_fname, &file))
+        return hash;
+    hash = draft_hash(hash, &file.st_size, sizeof file.st_size);
+    return draft_hash(hash, &file.st_mtim, sizeof file.st_mtim);
+}
+
+static uint64_t fingerprint(const draft_plan *plan)
+{
+    const struct cuda_context *cuda = plan->context->state;
+    size_t count;
+    const struct cuda_variant *variants = draft_cuda_variants(DRAFT_ATTEND, &count);
+    struct cuda_pass passes[CUDA_MAX_PASSES];
+    uint32_t used =
+        variants[plan->variants[draft_stage_index(DRAFT_ATTEND)]].passes(&plan->geometry, passes);
+    enum cuda_module module = passes[used - 1].module;
+    return draft_hash(hash_driver(&cuda->device.driver, DRAFT_HASH), draft_cuda_image(module),
+                      draft_cuda_image_size(module));
+}
+
+static bool has_queue(const draft_context *context)
+{
+    (void)context;
+    return true;
 }
 
 static draft_status make_step(const struct draft_plan *plan, draft_stage stage,
@@ -297,4 +329,6 @@ const struct draft_backend draft_backend_cuda = {
     .launch = launch,
     .end = end,
     .wait = wait_for_work,
+    .fingerprint = fingerprint,
+    .has_queue = has_queue,
 };

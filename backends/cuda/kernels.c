@@ -5,10 +5,14 @@
 
 extern const uint32_t draft_fatbin_pool[], draft_fatbin_score[], draft_fatbin_select[],
     draft_fatbin_attend_sm80[];
+extern const size_t draft_fatbin_pool_size, draft_fatbin_score_size, draft_fatbin_select_size,
+    draft_fatbin_attend_sm80_size;
 #ifdef DRAFT_CUDA_SM90
 extern const uint32_t draft_fatbin_attend_sm90[];
+extern const size_t draft_fatbin_attend_sm90_size;
 #else
 static const uint32_t draft_fatbin_attend_sm90[1]; /* its variant refuses */
+static const size_t draft_fatbin_attend_sm90_size = sizeof draft_fatbin_attend_sm90;
 #endif
 
 const void *draft_cuda_image(enum cuda_module module)
@@ -21,6 +25,18 @@ const void *draft_cuda_image(enum cuda_module module)
         [CUDA_MODULE_ATTEND_SM90] = draft_fatbin_attend_sm90,
     };
     return images[module];
+}
+
+size_t draft_cuda_image_size(enum cuda_module module)
+{
+    static const size_t *const sizes[CUDA_MODULES] = {
+        [CUDA_MODULE_POOL] = &draft_fatbin_pool_size,
+        [CUDA_MODULE_SCORE] = &draft_fatbin_score_size,
+        [CUDA_MODULE_SELECT] = &draft_fatbin_select_size,
+        [CUDA_MODULE_ATTEND_SM80] = &draft_fatbin_attend_sm80_size,
+        [CUDA_MODULE_ATTEND_SM90] = &draft_fatbin_attend_sm90_size,
+    };
+    return *sizes[module];
 }
 
 /* ---- Common ---------------------------------------------------------------------------------- */

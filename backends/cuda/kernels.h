@@ -32,6 +32,7 @@ enum cuda_module {
 
 /* Its image, as the driver loads it. */
 const void *draft_cuda_image(enum cuda_module module);
+size_t draft_cuda_image_size(enum cuda_module module);
 
 struct cuda_pass {
     enum cuda_module module;

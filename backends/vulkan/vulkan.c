@@ -171,6 +171,25 @@ static uint32_t chosen_passes(const struct draft_plan *plan, draft_stage stage,
                                                                      &plan->geometry, passes);
 }
 
+static uint64_t fingerprint(const draft_plan *plan)
+{
+    struct vk_pass passes[VK_MAX_PASSES];
+    uint32_t count = chosen_passes(plan, DRAFT_ATTEND, passes);
+    uint64_t hash = DRAFT_HASH;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct vk_shader *shader = &passes[i].shader;
+        hash = draft_hash(hash, &shader->subgroup, sizeof shader->subgroup);
+        hash = draft_hash(hash, shader->code, shader->size);
+    }
+    return hash;
+}
+
+static bool has_queue(const draft_context *context)
+{
+    const struct vk_context *vulkan = context->state;
+    return vulkan->device.queue;
+}
+
 static draft_status make_step(const struct draft_plan *plan, draft_stage stage,
                               const struct vk_pass *pass, struct vk_step *out)
 {
@@ -335,6 +354,8 @@ const struct draft_backend draft_backend_vulkan = {
     .launch = launch,
     .end = end,
     .wait = wait_for_work,
+    .fingerprint = fingerprint,
+    .has_queue = has_queue,
     .record = record,
     .requirements = draft_vk_requirements,
     .estimate = estimate,

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The problem of the self-test reaches what drivers are known to get wrong: key blocks of different
+ * sizes, cut at each edge of the grid and at the valid length of text, a full block of 128 and one
+ * of a single token, an empty list, queries whose maximum grows from block to block and others whose
+ * weights are all alike, two heads on one of k and v, two samples. All inputs have few enough bits to
+ * be exact in each type. */
+#include "proof.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "core.h"
+
+enum {
+    BATCH = 2,
+    HEADS = 2,
+    PREFIX = 3,
+    FRAMES = 3,
+    HEIGHT = 5,
+    WIDTH = 9,
+    SUFFIX = 130,
+    TOKENS = PREFIX + FRAMES * HEIGHT * WIDTH + SUFFIX,
+    VIDEO_BLOCKS = 8,                 /* tiles of 2 x 4 x 8 */
+    BLOCKS = 1 + VIDEO_BLOCKS + 2,    /* suffix: 128 + 2 */
+    ONE_TOKEN = 1 + VIDEO_BLOCKS - 1, /* the block cut at all three edges */
+    ROWS = BATCH * HEADS * BLOCKS,
+};
+
+static const uint32_t valid[BATCH][2] = {{2, 37}, {PREFIX, SUFFIX}};
+
+/* One self-test. q, k, v as [batch, tokens, heads, dim]. */
+struct trial {
+    draft_context *context;
+    draft_plan *plan;
+    draft_type type;
+    uint32_t dim;
+    float *q, *k, *v;
+    uint8_t *image; /* of device memory                                        */
+    draft_address memory;
+    uint64_t at_k, at_v, at_out, at_lse, at_valid, at_workspace, size;
+    uint32_t counts[ROWS];
+    uint16_t lists[ROWS * BLOCKS];
+    struct draft_proof *proof;
+};
+
+/* ---- Element types ---- */
+
+/* value: 0, or a normal number of the type, exactly. */
+static void store(draft_type type, uint8_t *array, size_t index, float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint32_t exponent = bits >> 23 & 255, half = bits >> 16 & 0x8000;
+    uint16_t narrow = (uint16_t)(bits >> 16); /* bf16 */
+    if (type == DRAFT_F16)
+        narrow = (uint16_t)(exponent ? half | (exponent - 112) << 10 | (bits >> 13 & 1023) : half);
+    if (type == DRAFT_F32)
+        memcpy(array + index * 4, &bits, 4);
+    else
+        memcpy(array + index * 2, &narrow, 2);
+}
+
+static double load(draft_type type, const uint8_t *array, size_t index)
+{
+    uint32_t bits = 0;
+    float value;
+    size_t size = draft_type_size(type);
+    memcpy(&bits, array + index * size, size);
+    if (type == DRAFT_F16) {
+        double sign = bits & 0x8000 ? -1 : 1, mantissa = bits & 1023;
+        int exponent = (int)(bits >> 10 & 31);
+        if (exponent == 31)
+            return mantissa != 0 ? NAN : sign * INFINITY;
+        return sign * (exponent ? ldexp(1024 + mantissa, exponent - 25) : ldexp(mantissa, -24));
+    }
+    bits <<= type == DRAFT_BF16 ? 16 : 0;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* ---- The problem ---- */
+
+/* The next of -127 ... 127, over 128. */
+static float next(uint32_t *state)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return (float)((int)(*state >> 24) % 255 - 127) / 128;
+}
+
+static void make_inputs(struct trial *t)
+{
+    uint32_t state = 1;
+    float *q = t->q, *k = t->k, *v = t->v;
+    for (uint32_t b = 0; b < BATCH; b++)
+        for (uint32_t token = 0; token < TOKENS; token++) {
+            float growth = (float)(1u << 4 * token / TOKENS) / 2; /* 1/2, 1, 2, 4 */
+            for (uint32_t d = 0; d < HEADS * t->dim; d++)
+                *q++ = next(&state) * (d < t->dim ? 2 : 0.25f);
+            for (uint32_t d = 0; d < t->dim; d++) {
+                *k++ = next(&state) * growth;
+                *v++ = next(&state) + 0.5f;
+            }
+        }
+}
+
+static bool is_kept(uint32_t row, uint32_t i, uint32_t j)
+{
+    return i == 0   ? false
+           : i == 1 ? j == ONE_TOKEN
+           : i == 2 ? true
+                    : (i * 7 + j * 3 + row * 5) % 5 < 2;
+}
+
+static void make_lists(struct trial *t)
+{
+    for (uint32_t row = 0; row < ROWS; row++)
+        for (uint32_t j = 0; j < BLOCKS; j++)
+            if (is_kept(row / BLOCKS, row % BLOCKS, j))
+                t->lists[row * BLOCKS + t->counts[row]++] = (uint16_t)j;
+}
+
+/* Offsets in device memory. */
+static void lay_out(struct trial *t)
+{
+    struct draft_layout layout;
+    draft_plan_layout(t->plan, &layout);
+    uint64_t unit = layout.alignment > 256 ? layout.alignment : 256;
+    uint64_t row = (uint64_t)BATCH * TOKENS * t->dim * draft_type_size(t->type), at = 0;
+    const uint64_t sizes[] = {HEADS * row,  row,         row,
+                              sizeof valid, HEADS * row, BATCH * HEADS * TOKENS * sizeof(float)};
+    uint64_t *const ends[] = {&t->at_k,   &t->at_v,   &t->at_valid,
+                              &t->at_out, &t->at_lse, &t->at_workspace};
+    for (int i = 0; i < 6; i++) {
+        at = (at + sizes[i] + unit - 1) / unit * unit;
+        *ends[i] = at;
+    }
+    t->size = at + layout.size;
+}
+
+/* Everything that the device needs, and NaN where it writes. */
+static draft_status upload(struct trial *t)
+{
+    size_t numbers = (size_t)BATCH * TOKENS * t->dim;
+    memset(t->image, 0xff, t->at_workspace);
+    for (size_t i = 0; i < HEADS * numbers; i++)
+        store(t->type, t->image, i, t->q[i]);
+    for (size_t i = 0; i < numbers; i++) {
+        store(t->type, t->image + t->at_k, i, t->k[i]);
+        store(t->type, t->image + t->at_v, i, t->v[i]);
+    }
+    memcpy(t->image + t->at_valid, valid, sizeof valid);
+    draft_status status = draft_write(t->context, t->memory, t->image, t->at_workspace);
+    if (status)
+        return status;
+    return draft_lists_write(t->plan, t->memory + t->at_workspace, t->counts, t->lists);
+}
+
+static draft_status run(struct trial *t)
+{
+    struct draft_run_params params = {
+        .q.data = t->memory,
+        .k.data = t->memory + t->at_k,
+        .v.data = t->memory + t->at_v,
+        .out.data = t->memory + t->at_out,
+        .lse = t->memory + t->at_lse,
+        .valid = t->memory + t->at_valid,
+        .workspace = t->memory + t->at_workspace,
+        .stages = DRAFT_ATTEND,
+    };
+    draft_status status = upload(t);
+    if (!status)
+        status = draft_run(t->plan, &params);
+    if (!status)
+        status = draft_read(t->context, t->image + t->at_out, t->memory + t->at_out,
+                            t->at_workspace - t->at_out);
+    return status;
+}
+
+/* ---- The result ----
+ *
+ * What rounding may change, with u the roundoff of f32 and U that of the type: a logit by
+ * E = SPREAD sqrt(dim) u scale |q||k|, as errors of a sum add like a random walk; a weight by
+ * exp(2E) - 1, by what exp and division may lack, and by U where matrix units take it in the type;
+ * the result by U, once. */
+static const double SPREAD = 4;
+static const double FUNCTION = 16;
+static const double LOG_ERROR = 0x1p-21; /* of log near 1 */
+static const double U32 = 0x1p-24;
+
+static double roundoff(draft_type type)
+{
+    return type == DRAFT_F16 ? 0x1p-11 : type == DRAFT_BF16 ? 0x1p-8 : U32;
+}
+
+static void compare(struct trial *t, double got, double want, double allowed, uint32_t b,
+                    uint32_t h, uint32_t token, const char *what)
+{
+    double share = got == want ? 0 : fabs(got - want) / allowed;
+    if (!(share <= t->proof->worst)) { /* or no number */
+        t->proof->worst = isnan(share) ? INFINITY : share;
+        snprintf(t->proof->where, sizeof t->proof->where,
+                 "%s of sample %u, head %u, token %u is %.6g, not %.6g", what, b, h, token, got,
+                 want);
+    }
+    t->proof->wrong = t->proof->worst > 1;
+}
+
+static double product(const float *a, const float *b, uint32_t dim)
+{
+    double sums[4] = {0};
+    for (uint32_t d = 0; d < dim; d += 4)
+        for (uint32_t e = 0; e < 4; e++)
+            sums[e] += (double)a[d + e] * b[d + e];
+    return sums[0] + sums[1] + (sums[2] + sums[3]);
+}
+
+static void check_row(struct trial *t, uint32_t b, uint32_t h, uint32_t token, const uint32_t *keys,
+                      uint32_t count)
+{
+    const struct draft_geometry *g = &t->plan->geometry;
+    const float *q = t->q + ((size_t)(b * TOKENS + token) * HEADS + h) * t->dim;
+    const float *k = t->k + (size_t)b * TOKENS * t->dim, *v = t->v + (size_t)b * TOKENS * t->dim;
+    double logits[TOKENS], out[DRAFT_MAX_DIM] = {0}, magnitude[DRAFT_MAX_DIM] = {0};
+    double most = -INFINITY, sum = 0, longest = 0;
+    for (uint32_t n = 0; n < count; n++) {
+        const float *key = k + (size_t)keys[n] * t->dim;
+        logits[n] = g->scale * product(q, key, t->dim);
+        most = fmax(most, logits[n]);
+        longest = fmax(longest, product(key, key, t->dim));
+    }
+    for (uint32_t n = 0; n < count; n++) {
+        double p = exp(logits[n] - most);
+        sum += p;
+        for (uint32_t d = 0; d < t->dim; d++) {
+            double term = p * v[(size_t)keys[n] * t->dim + d];
+            out[d] += term;
+            magnitude[d] += fabs(term);
+        }
+    }
+    double spread = SPREAD * U32 * sqrt(count), reach = sqrt(product(q, q, t->dim) * longest);
+    double error = (SPREAD * sqrt(t->dim) + 4) * U32 * g->scale * reach;
+    double relative = expm1(2 * error) + FUNCTION * U32 + spread + roundoff(t->type);
+    double least = t->type == DRAFT_F16 ? 0x1p-24 : 2 * (double)FLT_MIN;
+    size_t at = ((size_t)(b * TOKENS + token) * HEADS + h) * t->dim;
+    for (uint32_t d = 0; d < t->dim; d++) {
+        double want = count ? out[d] / sum : 0;
+        double allowed = relative * magnitude[d] / sum + roundoff(t->type) * fabs(want) + least;
+        compare(t, load(t->type, t->image + t->at_out, at + d), want, count ? allowed : 0, b, h,
+                token, "out");
+    }
+    double lse = count ? most + log(sum) : -INFINITY;
+    double allowed = error + spread + LOG_ERROR + FUNCTION * U32 * (1 + fabs(lse));
+    compare(t, load(DRAFT_F32, t->image + t->at_lse, (size_t)(b * HEADS + h) * TOKENS + token), lse,
+            count ? allowed : 0, b, h, token, "lse");
+}
+
+/* Every other query of each block; the other sample has the others. */
+static void check_block(struct trial *t, uint32_t b, uint32_t h, uint32_t block)
+{
+    const struct draft_geometry *g = &t->plan->geometry;
+    uint32_t queries[DRAFT_BLOCK], keys[TOKENS + DRAFT_BLOCK], count = 0;
+    uint32_t row = (b * HEADS + h) * BLOCKS + block;
+    for (uint32_t n = 0; n < t->counts[row]; n++)
+        count += draft_block_tokens(g, t->lists[row * BLOCKS + n], valid[b], keys + count);
+    uint32_t inside = draft_block_tokens(g, block, valid[b], queries);
+    uint32_t size = draft_block_tokens(g, block, NULL, queries); /* those, and the others */
+    for (uint32_t i = b; i < size; i += BATCH)
+        check_row(t, b, h, queries[i], keys, i < inside ? count : 0);
+}
+
+static void check(struct trial *t)
+{
+    for (uint32_t b = 0; b < BATCH; b++)
+        for (uint32_t h = 0; h < HEADS; h++)
+            for (uint32_t block = 0; block < BLOCKS; block++)
+                check_block(t, b, h, block);
+}
+
+/* ---- All of it ---- */
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static draft_status prepare(struct trial *t, const char *kernel)
+{
+    const struct draft_plan_params params = {
+        .shape = {BATCH, PREFIX, FRAMES, HEIGHT, WIDTH, SUFFIX, HEADS, 1, t->dim},
+        .type = t->type,
+        .tile = {2, 4, 8},
+        .rule = DRAFT_RULE_ROW, /* the fewest kernels beside that of attend */
+    };
+    draft_status status = draft_plan_make(t->context, &params, kernel, &t->plan);
+    if (status)
+        return status;
+    lay_out(t);
+    size_t numbers = (size_t)BATCH * TOKENS * t->dim;
+    t->q = draft_calloc((HEADS + 2) * numbers, sizeof *t->q);
+    t->image = draft_calloc(t->at_workspace, 1);
+    DRAFT_REQUIRE(&t->context->log, DRAFT_ERROR_MEMORY, t->q && t->image,
+                  "out of host memory for a self-test");
+    t->k = t->q + HEADS * numbers;
+    t->v = t->k + numbers;
+    make_inputs(t);
+    make_lists(t);
+    return draft_alloc(t->context, t->size, &t->memory);
+}
+
+draft_status draft_proof_run(draft_context *context, const char *kernel, draft_type type,
+                             uint32_t dim, struct draft_proof *out)
+{
+    *out = (struct draft_proof){0};
+    double start = now();
+    struct trial *t = draft_calloc(1, sizeof *t);
+    DRAFT_REQUIRE(&context->log, DRAFT_ERROR_MEMORY, t, "out of host memory for a self-test");
+    t->context = context, t->type = type, t->dim = dim, t->proof = out;
+    draft_status status = prepare(t, kernel);
+    if (!status)
+        status = run(t);
+    if (!status)
+        check(t);
+    draft_free(context, t->memory);
+    draft_plan_destroy(&t->plan);
+    draft_release(t->image);
+    draft_release(t->q);
+    draft_release(t);
+    out->seconds = now() - start;
+    return status;
+}
