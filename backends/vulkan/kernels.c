@@ -17,6 +17,8 @@
     SHADERS_OF_CPU(attend_cpu_##type)                                                              \
     SHADERS_OF_CPU(attend_cpu_wide_##type)
 
+SHADER(attend_f16_f16_64)
+SHADER(attend_f16_f16_128)
 SHADER(attend_coopmat_16x16x16_64)
 SHADER(attend_coopmat_16x16x16_128)
 SHADER(attend_coopmat_8x16x16_64)
@@ -212,7 +214,7 @@ static uint32_t select_passes(const struct vk_caps *caps, const struct draft_geo
 
 /* ---- attend ---------------------------------------------------------------------------------- */
 
-enum { SCALAR_ROWS = 64 }; /* attend.comp: ROWS; attend_cpu.comp takes whole blocks */
+enum { SCALAR_ROWS = 64 }; /* attend.comp, attend_f16.comp: ROWS; others take whole blocks */
 
 static uint64_t query_blocks(const struct draft_geometry *g)
 {
@@ -242,6 +244,25 @@ static uint32_t scalar_passes(const struct vk_caps *caps, const struct draft_geo
     const struct vk_shader shaders[2][3] = {BY_TYPE(attend, _64), BY_TYPE(attend, _128)};
     out[0] = (struct vk_pass){shaders[g->dim > 64][g->type - 1], 0, scalar_groups, scalar_work};
     return 1;
+}
+
+static uint32_t f16_passes(const struct vk_caps *caps, const struct draft_geometry *g,
+                           struct vk_pass *out)
+{
+    (void)caps;
+    const struct vk_shader shaders[2] = {CODE(attend_f16_f16_64), CODE(attend_f16_f16_128)};
+    out[0] = (struct vk_pass){shaders[g->dim > 64], 0, scalar_groups, scalar_work};
+    return 1;
+}
+
+static const char *f16_refuses(const struct vk_caps *caps, const struct draft_geometry *g)
+{
+    enum { SHARED = 30720 }; /* what attend_f16.comp takes */
+    if (g->type != DRAFT_ABI_F16)
+        return "it is for f16 only";
+    if (!caps->f16)
+        return "the device does not calculate with f16";
+    return caps->max_shared < SHARED ? "workgroups share less than 30 KiB" : NULL;
 }
 
 /* exact and padded: [dim > 64][type]; padded serves the dims in between. */
@@ -341,7 +362,7 @@ COOPMAT(8x8x8, VK_MATRIX_8X8X8, 8)
 
 /* ---- Tables ---------------------------------------------------------------------------------- */
 
-enum { MOST_VARIANTS = 6 };
+enum { MOST_VARIANTS = 7 };
 
 static const struct {
     size_t count;
@@ -351,16 +372,17 @@ static const struct {
     {1, {{"scalar", fits_all, pool_passes, NULL}}, {"scalar"}},
     {1, {{"scalar", fits_all, score_passes, NULL}}, {"scalar"}},
     {1, {{"scalar", fits_all, select_passes, select_scratch}}, {"scalar"}},
-    {6,
+    {7,
      {{"cpu", cpu_refuses, cpu_passes, NULL},
       {"cpu_wide", cpu_wide_refuses, cpu_wide_passes, NULL},
+      {"f16", f16_refuses, f16_passes, NULL},
       {"scalar", fits_all, scalar_passes, NULL},
       /* Behind the one that fits all, so only by DRAFT_KERNEL: no hardware has run them, drivers
        * are known to compute matrices wrongly, and there is no self-test to find those yet. */
       {"coopmat_16x16x16", coopmat_16x16x16_refuses, coopmat_16x16x16_passes, NULL},
       {"coopmat_8x16x16", coopmat_8x16x16_refuses, coopmat_8x16x16_passes, NULL},
       {"coopmat_8x8x8", coopmat_8x8x8_refuses, coopmat_8x8x8_passes, NULL}},
-     {"cpu", "cpu_wide", "scalar", "coopmat_16x16x16", "coopmat_8x16x16", "coopmat_8x8x8"}},
+     {"cpu", "cpu_wide", "f16", "scalar", "coopmat_16x16x16", "coopmat_8x16x16", "coopmat_8x8x8"}},
 };
 
 const struct vk_variant *draft_vk_variants(draft_stage stage, size_t *count)
