@@ -346,6 +346,7 @@ static const char *const quick_names[] = {
     "beyond lse gap row f16",
     "beyond fill rows",
     "beyond tile 4x4x4",
+    "beyond floor not self",
 };
 
 static bool is_quick(const struct test_case *test)

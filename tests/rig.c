@@ -151,6 +151,22 @@ void rig_reset(struct rig *rig)
                    sizeof *factors);
 }
 
+void rig_start(struct rig *rig, struct problem *problem, struct test_device *device,
+               const struct test_case *test)
+{
+    draft_plan *plan = NULL;
+    OK(rig_plan(device, test, NULL, &plan));
+    problem_init(problem, test, plan->layout.tile);
+    rig_init(rig, device, problem, plan);
+    rig_reset(rig);
+}
+
+void rig_finish(struct rig *rig, struct problem *problem)
+{
+    rig_free(rig);
+    problem_free(problem);
+}
+
 static double seconds(void)
 {
     struct timespec now;

@@ -59,6 +59,10 @@ draft_status rig_plan(struct test_device *device, const struct test_case *test, 
 void rig_init(struct rig *rig, struct test_device *device, const struct problem *problem,
               draft_plan *plan);
 void rig_free(struct rig *rig);
+/* Plan, problem and rig of a case that may have been changed by the caller; its memory is poisoned. */
+void rig_start(struct rig *rig, struct problem *problem, struct test_device *device,
+               const struct test_case *test);
+void rig_finish(struct rig *rig, struct problem *problem);
 /* Poison out, lse and the workspace but for factors, which the caller of the library brings. */
 void rig_reset(struct rig *rig);
 /* Run and wait. Returns the first failure. */

@@ -14,23 +14,6 @@
 static struct test_device devices[MAX_DEVICES];
 static size_t device_count;
 
-/* A rig for a case of the table that was changed by the caller. */
-static void start(struct rig *rig, struct problem *problem, struct test_device *device,
-                  const struct test_case *test)
-{
-    draft_plan *plan = NULL;
-    OK(rig_plan(device, test, NULL, &plan));
-    problem_init(problem, test, plan->layout.tile);
-    rig_init(rig, device, problem, plan);
-    rig_reset(rig);
-}
-
-static void finish(struct rig *rig, struct problem *problem)
-{
-    rig_free(rig);
-    problem_free(problem);
-}
-
 /* ---- Dense ---- */
 
 static const char *const dense_cases[] = {
@@ -48,7 +31,7 @@ START_TEST(sparsity_0_is_dense)
         struct problem problem;
         struct rig rig;
         struct expected expected;
-        start(&rig, &problem, &devices[d], &test);
+        rig_start(&rig, &problem, &devices[d], &test);
         expected_init(&expected, &problem, NULL, NULL, NULL);
         OK(rig_run(&rig, 0));
         ck_assert(rig_intact(&rig, 15));
@@ -58,7 +41,7 @@ START_TEST(sparsity_0_is_dense)
         ck_assert_double_eq(density.video, 1);
         ck_assert_double_eq_tol(density.work, 1, 1e-12);
         expected_free(&expected);
-        finish(&rig, &problem);
+        rig_finish(&rig, &problem);
     }
 }
 END_TEST
@@ -184,12 +167,12 @@ START_TEST(rules_keep_what_they_say)
             test.params.shape.dim = 8;
             struct problem problem;
             struct rig rig;
-            start(&rig, &problem, &devices[d], &test);
+            rig_start(&rig, &problem, &devices[d], &test);
             OK(rig_run(&rig, DRAFT_POOL | DRAFT_SCORE | DRAFT_SELECT));
             buffer_get(&rig.workspace);
             for (uint32_t head = 0; head < problem.heads; head++)
                 check_rule(&rig, head);
-            finish(&rig, &problem);
+            rig_finish(&rig, &problem);
         }
 }
 END_TEST
@@ -202,12 +185,12 @@ START_TEST(rows_may_be_empty)
         struct problem problem;
         struct rig rig;
         struct draft_density density;
-        start(&rig, &problem, &devices[d], case_named(bare[_i]));
+        rig_start(&rig, &problem, &devices[d], case_named(bare[_i]));
         OK(rig_run(&rig, 0));
         OK(draft_density_read(rig.plan, rig.workspace.data, &density));
         ck_assert_uint_gt(density.empty_rows, 0);
         ck_assert(_i < 2 || density.kept_pairs == 0);
-        finish(&rig, &problem);
+        rig_finish(&rig, &problem);
     }
 }
 END_TEST
@@ -260,18 +243,38 @@ static void shuffle_rows(struct oracle_result *r, const struct oracle_grid *g, c
     oracle_result_free(&from);
 }
 
+/* Sums of another order may round to other pooled keys: attend gets those that it had. */
+static void keep_tail(struct rig *rig, const struct tail *tail)
+{
+    size_t size = (size_t)rig->problem->batch * rig->problem->kv_heads *
+                  rig->problem->grid.video_blocks * rig->problem->dim *
+                  type_size(rig->problem->k.type);
+    if (!rig->layout.bias)
+        return;
+    buffer_put(&rig->workspace, rig->layout.tail_k, tail->k, size);
+    buffer_put(&rig->workspace, rig->layout.tail_v, tail->v, size);
+}
+
+static const char *const shuffled_cases[] = {"tile 2x3x4", "tile 2x8x8", "beyond mean f32",
+                                             "beyond fitted f32", "beyond tile 4x4x4"};
+
 START_TEST(blocks_have_no_inner_order)
 {
-    const struct test_case *test = case_named(_i ? "tile 2x3x4" : "tile 2x8x8");
+    const struct test_case *test = case_named(shuffled_cases[_i]);
     for (size_t d = 0; d < device_count; d++) {
+        if (!cells_take(&devices[d], test))
+            continue;
         struct problem problem;
         struct rig rig;
         struct expected expected;
-        start(&rig, &problem, &devices[d], test);
+        rig_start(&rig, &problem, &devices[d], test);
         OK(rig_run(&rig, 0));
         ck_assert(rig_intact(&rig, 15));
+        struct tail tail = rig_tail(&rig);
         expected_init(&expected, &problem, rig_workspace(&rig, rig.layout.counts),
-                      rig_workspace(&rig, rig.layout.lists), NULL);
+                      rig_workspace(&rig, rig.layout.lists), &tail);
+        uint8_t *before = test_alloc(rig.workspace.size, 1);
+        memcpy(before, buffer_read(&rig.workspace), rig.workspace.size);
         struct rng r = rng_of("shuffle", d);
         uint32_t *to = shuffle_blocks(&problem.grid, &r);
         put_shuffled(&rig.q, &problem.q, to);
@@ -279,14 +282,21 @@ START_TEST(blocks_have_no_inner_order)
         put_shuffled(&rig.v, &problem.v, to);
         for (size_t head = 0; head < (size_t)problem.batch * problem.heads; head++)
             shuffle_rows(&expected.heads[head], &problem.grid, to);
-        OK(rig_run(&rig, DRAFT_POOL | DRAFT_ATTEND)); /* on the lists as they were */
+        OK(rig_run(&rig, DRAFT_POOL)); /* lists and bias stay as they were */
         ck_assert(rig_intact(&rig, 15));
         const char *cell = cell_name(&devices[d], "shuffled", "");
-        ck_assert_uint_eq(check_pool(&rig, cell), 0);
+        /* Quarters are the one thing that knows the order. */
+        if (!rig.layout.quarters)
+            ck_assert_uint_eq(check_pool(&rig, cell), 0);
+        keep_tail(&rig,
+                  &(struct tail){before + rig.layout.tail_k, before + rig.layout.tail_v, NULL, 0});
+        OK(rig_run(&rig, DRAFT_ATTEND));
+        ck_assert(rig_intact(&rig, 15));
         ck_assert_uint_eq(check_attend(&rig, &expected, cell), 0);
         expected_free(&expected);
+        free(before);
         free(to);
-        finish(&rig, &problem);
+        rig_finish(&rig, &problem);
     }
 }
 END_TEST
@@ -337,7 +347,7 @@ START_TEST(halves_make_a_whole)
         struct rig rig;
         void *out[3];
         float *lse[3];
-        start(&rig, &problem, &devices[d], test);
+        rig_start(&rig, &problem, &devices[d], test);
         for (uint32_t part = 0; part < 3; part++) {
             out[part] = test_alloc(rig.out.size, 1);
             lse[part] = test_alloc(rig.lse.size, 1);
@@ -363,7 +373,7 @@ START_TEST(halves_make_a_whole)
             free(out[part]);
             free(lse[part]);
         }
-        finish(&rig, &problem);
+        rig_finish(&rig, &problem);
     }
 }
 END_TEST
@@ -379,7 +389,7 @@ START_TEST(mass_grows_with_the_budget)
             struct problem problem;
             struct rig rig;
             test.params.sparsity = sparsities[i];
-            start(&rig, &problem, &devices[d], &test);
+            rig_start(&rig, &problem, &devices[d], &test);
             OK(rig_run(&rig, 0));
             const float *lse = (const float *)buffer_get(&rig.lse);
             size_t rows = rig.lse.size / sizeof *lse;
@@ -388,7 +398,7 @@ START_TEST(mass_grows_with_the_budget)
             free(before);
             before = test_alloc(rows, sizeof *before);
             memcpy(before, lse, rig.lse.size);
-            finish(&rig, &problem);
+            rig_finish(&rig, &problem);
         }
         free(before);
     }
@@ -406,7 +416,8 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tests, sparsity_0_is_dense, 0, sizeof dense_cases / sizeof *dense_cases);
     tcase_add_loop_test(tests, rules_keep_what_they_say, 0, 2);
     tcase_add_loop_test(tests, rows_may_be_empty, 0, 3);
-    tcase_add_loop_test(tests, blocks_have_no_inner_order, 0, 2);
+    tcase_add_loop_test(tests, blocks_have_no_inner_order, 0,
+                        sizeof shuffled_cases / sizeof *shuffled_cases);
     tcase_add_test(tests, halves_make_a_whole);
     tcase_add_test(tests, mass_grows_with_the_budget);
     suite_add_tcase(suite, tests);
