@@ -328,6 +328,24 @@ START_TEST(rules_are_refused)
     REFUSED(ARGUMENT, "scale", p.scale = NAN);
     REFUSED(ARGUMENT, "scale", p.scale = INFINITY);
     REFUSED(ARGUMENT, "PAPER", (p.rule = DRAFT_RULE_PAPER, p.tile.w = 8));
+    REFUSED(ARGUMENT, "scorer", p.scorer = (draft_scorer)4);
+    REFUSED(ARGUMENT, "tail", p.tail = (draft_tail)5);
+    REFUSED(ARGUMENT, "row_floor", p.row_floor = 1.01);
+    REFUSED(ARGUMENT, "row_floor", p.row_floor = -0.1);
+    REFUSED(ARGUMENT, "row_floor", p.row_floor = NAN);
+    REFUSED(ARGUMENT, "row_floor", (p.rule = DRAFT_RULE_ROW, p.row_floor = 0.5));
+    REFUSED(ARGUMENT, "row_floor", (p.rule = DRAFT_RULE_PAPER, p.row_floor = 0.5));
+    REFUSED(ARGUMENT, "PAPER", (p.rule = DRAFT_RULE_PAPER, p.scorer = DRAFT_SCORER_LSE));
+    REFUSED(ARGUMENT, "PAPER", (p.rule = DRAFT_RULE_PAPER, p.tail = DRAFT_TAIL_MEAN));
+    uint32_t can = device->context->backend->can;
+    if (!(can & DRAFT_CAN_SCORERS))
+        REFUSED(UNSUPPORTED, "scorer", p.scorer = DRAFT_SCORER_MAX);
+    if (!(can & DRAFT_CAN_TAIL))
+        REFUSED(UNSUPPORTED, "tail", p.tail = DRAFT_TAIL_MEAN);
+    if (!(can & DRAFT_CAN_SECOND_ORDER))
+        REFUSED(UNSUPPORTED, "tail", p.tail = DRAFT_TAIL_GAP);
+    if (!(can & DRAFT_CAN_FLOOR))
+        REFUSED(UNSUPPORTED, "row_floor", p.row_floor = 0.5);
     struct draft_plan_params p = good_params();
     draft_plan *plan = UNTOUCHED;
     EXPECT(draft_plan_create(device->context, NULL, &plan), ARGUMENT, &device->log, "params");
@@ -409,6 +427,9 @@ START_TEST(runs_are_refused)
     RUN_REFUSED(UNSUPPORTED, "stride", r.q.batch_stride = UINT64_C(1) << 36);
     if (!device->context->backend->adopts || device->context->backend->record)
         RUN_REFUSED(UNSUPPORTED, "queue", r.queue = &s);
+    RUN_REFUSED(ARGUMENT, "flags", r.flags = 2);
+    EXPECT(draft_factors_write(s.plan, s.run.workspace, NULL), ARGUMENT, &device->log, "FITTED");
+    ck_assert_int_eq(draft_factors_write(NULL, s.run.workspace, NULL), DRAFT_ERROR_ARGUMENT);
     RUN_REFUSED(ARGUMENT, "chunk is 1", r.chunk = 1);
     RUN_REFUSED(ARGUMENT, "chunk is 2", (r.chunk = 2, r.chunks = 2));
     RUN_REFUSED(UNSUPPORTED, "chunks is 2", r.chunks = 2);

@@ -125,7 +125,42 @@ static int by_offset(const void *a, const void *b)
     return left->offset < right->offset ? -1 : left->offset > right->offset;
 }
 
-static void check_layout(const struct draft_layout *l, const struct oracle_grid *g)
+/* Parts that only some plans have are there for those, and for nobody else. */
+static size_t extra_parts(const struct draft_layout *l, const struct oracle_grid *g,
+                          const struct draft_plan_params *p, struct part *parts)
+{
+    const struct draft_shape *s = &g->shape;
+    uint64_t rows = (uint64_t)s->batch * s->heads, kv = (uint64_t)s->batch * s->kv_heads;
+    uint64_t S = g->video_blocks, size = type_size(p->type);
+    bool tail = p->tail > DRAFT_TAIL_DROP, fitted = p->tail == DRAFT_TAIL_FITTED;
+    bool quarters = p->scorer > DRAFT_SCORER_MEAN || p->tail == DRAFT_TAIL_GAP;
+    const struct {
+        bool wanted;
+        struct part part;
+    } all[] = {
+        {quarters, {"quarters", l->quarters, kv * S * 4 * s->dim * 4, 4}},
+        {fitted, {"moment_q", l->moment_q, rows * S * s->dim * 4, 4}},
+        {fitted, {"moment_k", l->moment_k, kv * S * s->dim * 4, 4}},
+        {fitted, {"factors", l->factors, rows * 4, 4}},
+        {tail, {"bias", l->bias, rows * S * l->bias_stride * 4, 16}},
+        {tail, {"tail_k", l->tail_k, kv * S * s->dim * size, 16}},
+        {tail, {"tail_v", l->tail_v, kv * S * s->dim * size, 16}},
+    };
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        ck_assert_msg((all[i].part.offset != 0) == all[i].wanted, "%s", all[i].part.name);
+        bool shared = all[i].part.offset == l->pooled_k || all[i].part.offset == l->pooled_v;
+        if (all[i].wanted && !shared)
+            parts[count++] = all[i].part;
+        if (all[i].wanted)
+            ck_assert_int_eq(shared, p->type == DRAFT_F32 && all[i].part.name[0] == 't');
+    }
+    ck_assert_uint_eq(l->bias_stride, tail ? (S + 127) / 128 * 128 : 0);
+    return count;
+}
+
+static void check_layout(const struct draft_layout *l, const struct oracle_grid *g,
+                         const struct draft_plan_params *params)
 {
     const struct draft_shape *s = &g->shape;
     uint64_t rows = (uint64_t)s->batch * s->heads, kv = (uint64_t)s->batch * s->kv_heads;
@@ -138,7 +173,7 @@ static void check_layout(const struct draft_layout *l, const struct oracle_grid 
     ck_assert_uint_eq(l->video_blocks, S);
     ck_assert_uint_eq(l->suffix_blocks, g->suffix_blocks);
     ck_assert_uint_eq(l->blocks, B);
-    struct part parts[] = {
+    struct part parts[16] = {
         {"pooled_q", l->pooled_q, rows * S * s->dim * 4, 4},
         {"pooled_k", l->pooled_k, kv * S * s->dim * 4, 4},
         {"pooled_v", l->pooled_v, kv * S * s->dim * 4, 4},
@@ -147,7 +182,7 @@ static void check_layout(const struct draft_layout *l, const struct oracle_grid 
         {"lists", l->lists, rows * B * B * 2, 2},
         {"order", l->order, rows * B * 2, 2},
     };
-    size_t count = sizeof parts / sizeof *parts;
+    size_t count = 7 + extra_parts(l, g, params, parts + 7);
     qsort(parts, count, sizeof *parts, by_offset);
     for (size_t i = 0; i < count; i++) {
         uint64_t next = i + 1 < count ? parts[i + 1].offset : l->size;
@@ -171,7 +206,7 @@ START_TEST(layout_holds_everything)
         OK(rig_plan(&devices[0], cases[i], NULL, &plan));
         draft_plan_layout(plan, &layout);
         oracle_grid_init(&grid, &cases[i]->params.shape, layout.tile);
-        check_layout(&layout, &grid);
+        check_layout(&layout, &grid, &cases[i]->params);
         oracle_grid_free(&grid);
         draft_plan_destroy(&plan);
     }
