@@ -57,22 +57,25 @@ enum {
     FEATURES
 };
 
+#define NAME(member) #member
 /* A feature of Vulkan 1.2, which has a structure of its own too. */
 #define CORE(version, member, TYPE, structure, need)                                               \
     {                                                                                              \
-#member, {PLACE(VULKAN_1_##version##_FEATURES, Vulkan1##version##Features, member),        \
-                  PLACE(TYPE##_FEATURES, structure##Features, member) },                           \
-                  NULL, 0, need                                                                    \
+        NAME(member),                                                                              \
+            {PLACE(VULKAN_1_##version##_FEATURES, Vulkan1##version##Features, member),             \
+             PLACE(TYPE##_FEATURES, structure##Features, member)},                                 \
+            NULL, 0, need                                                                          \
     }
 #define SIZE_CONTROL(member)                                                                       \
     {                                                                                              \
-#member, {PLACE(VULKAN_1_3_FEATURES, Vulkan13Features, member),                            \
-                  PLACE(SUBGROUP_SIZE_CONTROL_FEATURES, SubgroupSizeControlFeatures, member) },    \
-                  VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, VK_API_VERSION_1_3, OPTIONAL        \
+        NAME(member),                                                                              \
+            {PLACE(VULKAN_1_3_FEATURES, Vulkan13Features, member),                                 \
+             PLACE(SUBGROUP_SIZE_CONTROL_FEATURES, SubgroupSizeControlFeatures, member)},          \
+            VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, VK_API_VERSION_1_3, OPTIONAL              \
     }
 #define EXTENSION(member, TYPE, structure, name)                                                   \
     {                                                                                              \
-#member, {PLACE(TYPE, structure, member) }, name, 0, OPTIONAL                              \
+        NAME(member), {PLACE(TYPE, structure, member)}, name, 0, OPTIONAL                          \
     }
 #define BFLOAT(member)                                                                             \
     EXTENSION(member, SHADER_BFLOAT16_FEATURES_KHR, ShaderBfloat16FeaturesKHR,                     \
