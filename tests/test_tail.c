@@ -271,36 +271,49 @@ static void plant(struct problem *p, struct rng *r)
     }
 }
 
-/* Relative L2 error of out, of all heads. */
+/* Relative L2 error of out, of heads from `first` to before `end`. */
+static double error_of(struct rig *rig, uint32_t first, uint32_t end)
+{
+    const struct problem *p = rig->problem;
+    struct expected dense;
+    const void *out = buffer_get(&rig->out);
+    expected_init(&dense, p, NULL, NULL, NULL);
+    double errors = 0, squares = 0;
+    for (uint32_t h = first; h < end; h++)
+        for (size_t token = 0; token < p->grid.tokens; token++)
+            for (uint32_t e = 0; e < p->dim; e++) {
+                double want = dense.heads[h].out[token * p->dim + e];
+                uint64_t at = tensor_row(&p->out, 0, (uint32_t)token, h) + e;
+                errors += pow(type_load(p->out.type, out, at) - want, 2);
+                squares += want * want;
+            }
+    expected_free(&dense);
+    return sqrt(errors / squares);
+}
+
+static void start_planted(struct rig *rig, struct problem *p, struct test_device *device,
+                          const struct test_case *test)
+{
+    struct rng r = rng_of("planted", 0);
+    rig_start(rig, p, device, test);
+    plant(p, &r);
+    buffer_put(&rig->q, 0, p->q.bytes, p->q.size);
+    buffer_put(&rig->k, 0, p->k.bytes, p->k.size);
+}
+
 static double planted_error(struct test_device *device, const struct test_case *test)
 {
     struct problem p;
     struct rig rig;
-    struct expected dense;
-    struct rng r = rng_of("planted", 0);
-    rig_start(&rig, &p, device, test);
-    plant(&p, &r);
-    buffer_put(&rig.q, 0, p.q.bytes, p.q.size);
-    buffer_put(&rig.k, 0, p.k.bytes, p.k.size);
+    start_planted(&rig, &p, device, test);
     if (test->params.tail == DRAFT_TAIL_FITTED) {
         float ones[2] = {1, 1};
         OK(draft_factors_write(rig.plan, rig.workspace.data, ones));
     }
     OK(rig_run(&rig, 0));
-    const void *out = buffer_get(&rig.out);
-    expected_init(&dense, &p, NULL, NULL, NULL);
-    double errors = 0, squares = 0;
-    for (uint32_t h = 0; h < p.heads; h++)
-        for (size_t token = 0; token < p.grid.tokens; token++)
-            for (uint32_t e = 0; e < p.dim; e++) {
-                double want = dense.heads[h].out[token * p.dim + e];
-                uint64_t at = tensor_row(&p.out, 0, (uint32_t)token, h) + e;
-                errors += pow(type_load(p.out.type, out, at) - want, 2);
-                squares += want * want;
-            }
-    expected_free(&dense);
+    double error = error_of(&rig, 0, p.heads);
     rig_finish(&rig, &p);
-    return sqrt(errors / squares);
+    return error;
 }
 
 START_TEST(outliers_that_cancel_do_no_harm)
@@ -374,6 +387,95 @@ START_TEST(lists_of_the_caller_mark_the_bias)
 }
 END_TEST
 
+/* ---- Probe ---- */
+
+/* Of all blocks, and what it has left in the workspace. */
+START_TEST(a_probe_of_everything_is_the_error)
+{
+    struct test_case test = plain_case(DRAFT_SCORER_LSE, (draft_tail)(DRAFT_TAIL_DROP + _i), 0.7);
+    for (size_t d = 0; d < device_count; d++) {
+        if (!cells_take(&devices[d], &test))
+            continue;
+        struct problem problem;
+        struct rig rig;
+        struct draft_probe found[2];
+        rig_start(&rig, &problem, &devices[d], &test);
+        OK(draft_probe_run(rig.plan, &rig.run, &(struct draft_probe_params){.blocks = 1000},
+                           found));
+        OK(rig_run(&rig, DRAFT_ATTEND));
+        /* Both are off by what the type rounds. */
+        double rounding = 4 * type_roundoff(test.params.type);
+        for (uint32_t h = 0; h < 2; h++) {
+            ck_assert_double_eq_tol(found[h].error, error_of(&rig, h, h + 1), rounding + 0x1p-16);
+            ck_assert_double_gt(found[h].error, 0.01);
+        }
+        uint8_t *attended = copy(&rig.out);
+        if (rig.layout.factors) {
+            float factors[2];
+            OK(draft_read(devices[d].context, factors, rig.workspace.data + rig.layout.factors,
+                          sizeof factors));
+            ck_assert(factors[0] == (float)found[0].factor && factors[1] == found[1].factor);
+        }
+        OK(rig_run(&rig, 0));
+        ck_assert(memcmp(attended, buffer_get(&rig.out), rig.out.size) == 0);
+        free(attended);
+        rig_finish(&rig, &problem);
+    }
+}
+END_TEST
+
+/* A factor of 0 is among those that are tried. */
+START_TEST(a_probe_does_no_harm)
+{
+    struct test_case mean = plain_case(DRAFT_SCORER_MEAN, DRAFT_TAIL_MEAN, 0.75);
+    struct test_case fitted = plain_case(DRAFT_SCORER_MEAN, DRAFT_TAIL_FITTED, 0.75);
+    for (size_t d = 0; d < device_count; d++) {
+        if (!cells_take(&devices[d], &fitted))
+            continue;
+        struct problem problem;
+        struct rig rig;
+        struct draft_probe with[2], without[2];
+        for (int planted = 0; planted < 2; planted++) {
+            const struct draft_probe_params params = {.seed = 7, .blocks = 5};
+            void (*begin)(struct rig *, struct problem *, struct test_device *,
+                          const struct test_case *) = planted ? start_planted : rig_start;
+            begin(&rig, &problem, &devices[d], &mean);
+            OK(draft_probe_run(rig.plan, &rig.run, &params, without));
+            rig_finish(&rig, &problem);
+            begin(&rig, &problem, &devices[d], &fitted);
+            OK(draft_probe_run(rig.plan, &rig.run, &params, with));
+            rig_finish(&rig, &problem);
+            for (int h = 0; h < 2; h++) {
+                ck_assert_double_le(with[h].error, without[h].error);
+                ck_assert(with[h].factor >= 0 && with[h].factor <= 1.5);
+            }
+            if (!planted) /* there the second order is worth something */
+                ck_assert(with[0].error < 0.99 * without[0].error && with[0].factor > 0);
+        }
+    }
+}
+END_TEST
+
+START_TEST(heads_get_by_their_errors)
+{
+    const double sparsities[] = {0.9, 0.8, 0.6};
+    const double errors[] = {0.5, 0.3, 0.1, /**/ 0.2, 0.15, 0.1, /**/ 0.25, 0.24, 0.2};
+    double got[3];
+    OK(draft_probe_sparsities(errors, sparsities, 3, 3, 0.9, got));
+    ck_assert(got[0] == 0.9 && got[1] == 0.9 && got[2] == 0.9);
+    OK(draft_probe_sparsities(errors, sparsities, 3, 3, 0.8, got));
+    ck_assert(got[0] == 0.6 && got[1] == 0.9 && got[2] == 0.9);
+    OK(draft_probe_sparsities(errors, sparsities, 3, 3, 0.76, got));
+    ck_assert(got[0] == 0.6 && got[1] == 0.9 && got[2] == 0.8);
+    OK(draft_probe_sparsities(errors, sparsities, 3, 3, 0, got));
+    ck_assert(got[0] == 0.6 && got[1] == 0.6 && got[2] == 0.6);
+    const double rising[] = {0.8, 0.9};
+    ck_assert_int_eq(draft_probe_sparsities(errors, rising, 2, 3, 0.8, got), DRAFT_ERROR_ARGUMENT);
+    ck_assert_int_eq(draft_probe_sparsities(errors, sparsities, 0, 3, 0.8, got),
+                     DRAFT_ERROR_ARGUMENT);
+}
+END_TEST
+
 /* ---- Floors ---- */
 
 START_TEST(each_row_has_its_floor)
@@ -423,6 +525,9 @@ int main(int argc, char **argv)
     tcase_add_test(tests, nothing_kept_is_pooled_attention);
     tcase_add_loop_test(tests, outliers_that_cancel_do_no_harm, 0, 3);
     tcase_add_loop_test(tests, lists_of_the_caller_mark_the_bias, 0, 3);
+    tcase_add_loop_test(tests, a_probe_of_everything_is_the_error, 0, 4);
+    tcase_add_test(tests, a_probe_does_no_harm);
+    tcase_add_test(tests, heads_get_by_their_errors);
     tcase_add_loop_test(tests, each_row_has_its_floor, 0, 3);
     suite_add_tcase(suite, tests);
     int status = suite_main(suite, false);

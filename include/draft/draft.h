@@ -380,6 +380,44 @@ DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_density_read(const draft_plan *p
                                                              draft_address workspace,
                                                              struct draft_density *out);
 
+/* ---- Probe ------------------------------------------------------------------------------ */
+
+struct draft_probe_params {
+    uint64_t seed;   /* which query blocks are taken                                            */
+    uint32_t blocks; /* query blocks of the video that are computed exactly, in all heads the same;
+                        0: 4. At most all                                                       */
+};
+
+/* What was found of one head of one sample. */
+struct draft_probe {
+    double error;  /* relative L2 of out over the probe's rows, against dense attention        */
+    double factor; /* of tail FITTED: that of those tried which has the least error; else 0    */
+};
+
+/* Run pool, score and select, compute a few query blocks densely and as the plan does, and tell how
+ * far these are apart: out [batch x heads]. With tail FITTED, find the factor of each head in 0 ..
+ * 1.5 that does best, and leave it in the workspace; lists and bias are left as the plan has them, so
+ * that DRAFT_ATTEND may follow. run: as for draft_run, without a queue; its out, lse, stages and
+ * flags are not used. One probe serves many runs: over the steps of a denoising loop factors change
+ * slowly. Allocates memory, for out among others, and waits.
+ * Work, of that of dense attention: blocks / S; and for each of 5 comparisons (1 where the tail is
+ * not FITTED) the pooled keys of all rows, draft_density.tail, and the kept keys of `blocks` rows.
+ * Errors: ARGUMENT, UNSUPPORTED (a queue), MEMORY, DEVICE. */
+DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_probe_run(const draft_plan *plan,
+                                                          const struct draft_run_params *run,
+                                                          const struct draft_probe_params *params,
+                                                          struct draft_probe *out);
+
+/* Sparsities for each head from the errors that probes of plans with different sparsities have found:
+ * errors [heads][levels], sparsities [levels] descending. Each head begins with the first; as long as
+ * the mean over the heads stays at least `mean`, the head with the largest error gets the next.
+ * head_sparsity [heads] is for draft_plan_params. Errors: ARGUMENT, MEMORY. */
+DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_probe_sparsities(const double *errors,
+                                                                 const double *sparsities,
+                                                                 uint32_t levels, uint32_t heads,
+                                                                 double mean,
+                                                                 double *head_sparsity);
+
 /* The name of the kernel that the plan chose for one stage: static storage, NULL for no stage.
  * $DRAFT_KERNEL (a comma-separated list of names) limits the choice when a plan is made. */
 DRAFT_EXPORT const char *draft_plan_kernel(const draft_plan *plan, draft_stage stage);
