@@ -25,6 +25,18 @@ SHADER(attend_coopmat_8x16x16_64)
 SHADER(attend_coopmat_8x16x16_128)
 SHADER(attend_coopmat_8x8x8_64)
 SHADER(attend_coopmat_8x8x8_128)
+#define SHADERS_OF_COOPMAT2(shape)                                                                 \
+    SHADER(attend_coopmat2_f16_##shape##_64)                                                       \
+    SHADER(attend_coopmat2_f16_##shape##_128)                                                      \
+    SHADER(attend_coopmat2_bf16_##shape##_64)                                                      \
+    SHADER(attend_coopmat2_bf16_##shape##_128)                                                     \
+    SHADER(attend_coopmat2_ext_f16_##shape##_64)                                                   \
+    SHADER(attend_coopmat2_ext_f16_##shape##_128)                                                  \
+    SHADER(attend_coopmat2_ext_bf16_##shape##_64)                                                  \
+    SHADER(attend_coopmat2_ext_bf16_##shape##_128)
+SHADERS_OF_COOPMAT2(16x16x16)
+SHADERS_OF_COOPMAT2(8x16x16)
+SHADERS_OF_COOPMAT2(8x8x8)
 SHADER(score)
 SHADER(score_quarters)
 SHADER(score_bias)
@@ -42,6 +54,7 @@ SHADERS_OF_TYPE(f32)
 /* One shader for each type, in the order of DRAFT_ABI_F16 ... */
 #define BY_TYPE(stage, variant) {CODE(stage##_f16##variant), CODE(stage##_bf16##variant), \
                                  CODE(stage##_f32##variant)}
+#define BY_DIM(name) {CODE(name##_64), CODE(name##_128)}
 /* clang-format on */
 
 static uint64_t div_up(uint64_t a, uint64_t b)
@@ -360,9 +373,47 @@ COOPMAT(16x16x16, VK_MATRIX_16X16X16, 16)
 COOPMAT(8x16x16, VK_MATRIX_8X16X16, 8)
 COOPMAT(8x8x8, VK_MATRIX_8X8X8, 8)
 
+static const char *coopmat2_refuses(const struct vk_caps *caps, const struct draft_geometry *g,
+                                    uint32_t shape, uint32_t rows)
+{
+    if (g->type != DRAFT_ABI_F16 && g->type != DRAFT_ABI_BF16)
+        return "it multiplies f16 and bf16 only";
+    if (g->tail != DRAFT_ABI_TAIL_DROP)
+        return "it knows no pooled keys";
+    if (!caps->matrix2 && !caps->matrix2_ext)
+        return "the device does not reduce, convert and map matrices";
+    if (!((g->type == DRAFT_ABI_F16 ? caps->matrix_shapes : caps->matrix_shapes_bf16) & shape))
+        return "the device has no matrices of this shape and type";
+    if (!coopmat_subgroup(caps, rows) &&
+        (caps->subgroup_size < rows || DRAFT_BLOCK % caps->subgroup_size))
+        return "no size of subgroups holds the rows of a matrix and divides the workgroup";
+    return NULL;
+}
+
+/* One source for two extensions: [of EXT][bf16][dim > 64]. */
+#define COOPMAT2(shape, bit, rows)                                                                 \
+    static uint32_t coopmat2_##shape##_passes(const struct vk_caps *caps,                          \
+                                              const struct draft_geometry *g, struct vk_pass *out) \
+    {                                                                                              \
+        const struct vk_shader shaders[2][2][2] = {                                                \
+            {BY_DIM(attend_coopmat2_f16_##shape), BY_DIM(attend_coopmat2_bf16_##shape)},           \
+            {BY_DIM(attend_coopmat2_ext_f16_##shape), BY_DIM(attend_coopmat2_ext_bf16_##shape)},   \
+        };                                                                                         \
+        return coopmat_pass(caps, g, shaders[!caps->matrix2][g->type == DRAFT_ABI_BF16], rows,     \
+                            out);                                                                  \
+    }                                                                                              \
+    static const char *coopmat2_##shape##_refuses(const struct vk_caps *caps,                      \
+                                                  const struct draft_geometry *g)                  \
+    {                                                                                              \
+        return coopmat2_refuses(caps, g, bit, rows);                                               \
+    }
+COOPMAT2(16x16x16, VK_MATRIX_16X16X16, 16)
+COOPMAT2(8x16x16, VK_MATRIX_8X16X16, 8)
+COOPMAT2(8x8x8, VK_MATRIX_8X8X8, 8)
+
 /* ---- Tables ---------------------------------------------------------------------------------- */
 
-enum { MOST_VARIANTS = 7 };
+enum { MOST_VARIANTS = 10 };
 
 static const struct {
     size_t count;
@@ -372,17 +423,21 @@ static const struct {
     {1, {{"scalar", fits_all, pool_passes, NULL}}, {"scalar"}},
     {1, {{"scalar", fits_all, score_passes, NULL}}, {"scalar"}},
     {1, {{"scalar", fits_all, select_passes, select_scratch}}, {"scalar"}},
-    {7,
+    {10,
      {{"cpu", cpu_refuses, cpu_passes, NULL},
       {"cpu_wide", cpu_wide_refuses, cpu_wide_passes, NULL},
       {"f16", f16_refuses, f16_passes, NULL},
       {"scalar", fits_all, scalar_passes, NULL},
       /* Behind the one that fits all, so only by DRAFT_KERNEL: no hardware has run them, drivers
        * are known to compute matrices wrongly, and there is no self-test to find those yet. */
+      {"coopmat2_16x16x16", coopmat2_16x16x16_refuses, coopmat2_16x16x16_passes, NULL},
+      {"coopmat2_8x16x16", coopmat2_8x16x16_refuses, coopmat2_8x16x16_passes, NULL},
+      {"coopmat2_8x8x8", coopmat2_8x8x8_refuses, coopmat2_8x8x8_passes, NULL},
       {"coopmat_16x16x16", coopmat_16x16x16_refuses, coopmat_16x16x16_passes, NULL},
       {"coopmat_8x16x16", coopmat_8x16x16_refuses, coopmat_8x16x16_passes, NULL},
       {"coopmat_8x8x8", coopmat_8x8x8_refuses, coopmat_8x8x8_passes, NULL}},
-     {"cpu", "cpu_wide", "f16", "scalar", "coopmat_16x16x16", "coopmat_8x16x16", "coopmat_8x8x8"}},
+     {"cpu", "cpu_wide", "f16", "scalar", "coopmat2_16x16x16", "coopmat2_8x16x16", "coopmat2_8x8x8",
+      "coopmat_16x16x16", "coopmat_8x16x16", "coopmat_8x8x8"}},
 };
 
 const struct vk_variant *draft_vk_variants(draft_stage stage, size_t *count)
