@@ -37,6 +37,8 @@ SHADER(attend_coopmat_8x8x8_128)
 SHADERS_OF_COOPMAT2(16x16x16)
 SHADERS_OF_COOPMAT2(8x16x16)
 SHADERS_OF_COOPMAT2(8x8x8)
+SHADER(attend_workgroup_64)
+SHADER(attend_workgroup_128)
 SHADER(score)
 SHADER(score_quarters)
 SHADER(score_bias)
@@ -411,9 +413,32 @@ COOPMAT2(16x16x16, VK_MATRIX_16X16X16, 16)
 COOPMAT2(8x16x16, VK_MATRIX_8X16X16, 8)
 COOPMAT2(8x8x8, VK_MATRIX_8X8X8, 8)
 
+static const char *workgroup_refuses(const struct vk_caps *caps, const struct draft_geometry *g)
+{
+    enum { THREADS = 256, SIDE = 128 }; /* attend_workgroup.comp */
+    if (g->type != DRAFT_ABI_F16)
+        return "it multiplies f16 only";
+    if (g->tail != DRAFT_ABI_TAIL_DROP)
+        return "it knows no pooled keys";
+    if (!caps->matrix_workgroup)
+        return "the device has no matrices of workgroups";
+    if (!(caps->matrix_workgroups & THREADS) || caps->matrix_side < SIDE)
+        return "the device has no matrices of 128 rows for workgroups of 256";
+    return caps->matrix_shared > caps->max_shared ? "they take more than workgroups share" : NULL;
+}
+
+static uint32_t workgroup_passes(const struct vk_caps *caps, const struct draft_geometry *g,
+                                 struct vk_pass *out)
+{
+    (void)caps;
+    const struct vk_shader shaders[2] = BY_DIM(attend_workgroup);
+    out[0] = (struct vk_pass){shaders[g->dim > 64], 0, query_blocks, cpu_work};
+    return 1;
+}
+
 /* ---- Tables ---------------------------------------------------------------------------------- */
 
-enum { MOST_VARIANTS = 10 };
+enum { MOST_VARIANTS = 11 };
 
 static const struct {
     size_t count;
@@ -423,9 +448,10 @@ static const struct {
     {1, {{"scalar", fits_all, pool_passes, NULL}}, {"scalar"}},
     {1, {{"scalar", fits_all, score_passes, NULL}}, {"scalar"}},
     {1, {{"scalar", fits_all, select_passes, select_scratch}}, {"scalar"}},
-    {10,
+    {11,
      {{"cpu", cpu_refuses, cpu_passes, NULL},
       {"cpu_wide", cpu_wide_refuses, cpu_wide_passes, NULL},
+      {"workgroup", workgroup_refuses, workgroup_passes, NULL},
       {"coopmat2_16x16x16", coopmat2_16x16x16_refuses, coopmat2_16x16x16_passes, NULL},
       {"coopmat2_8x16x16", coopmat2_8x16x16_refuses, coopmat2_8x16x16_passes, NULL},
       {"coopmat2_8x8x8", coopmat2_8x8x8_refuses, coopmat2_8x8x8_passes, NULL},
@@ -434,7 +460,7 @@ static const struct {
       {"coopmat_8x8x8", coopmat_8x8x8_refuses, coopmat_8x8x8_passes, NULL},
       {"f16", f16_refuses, f16_passes, NULL},
       {"scalar", fits_all, scalar_passes, NULL}},
-     {"cpu", "cpu_wide", "coopmat2_16x16x16", "coopmat2_8x16x16", "coopmat2_8x8x8",
+     {"cpu", "cpu_wide", "workgroup", "coopmat2_16x16x16", "coopmat2_8x16x16", "coopmat2_8x8x8",
       "coopmat_16x16x16", "coopmat_8x16x16", "coopmat_8x8x8", "f16", "scalar"}},
 };
 

@@ -1,0 +1,214 @@
+#version 460
+// SPDX-License-Identifier: MIT
+//
+// attend on matrices of a whole workgroup (VK_NV_cooperative_matrix2): f16 products, f32 sums.
+//
+//   workgroup   one query block: ROWS x DIM of q, its box of tokens loaded in place
+//   key tile    KEYS keys at most, the largest box of a block that holds no more of them:
+//                 whole frames, else whole rows of one frame, else a part of one row;
+//               k and v are loaded in place through a tensor layout of time, height, width and dim
+//   logits      ROWS x KEYS, and what is kept of the softmax, in all columns of matrices
+//   out         ROWS x DIM, stored as it was loaded
+//
+// A box has the sizes that are left at the edges of the grid: a view clips a matrix to it, and the
+// rest of the matrix stays 0. dim is the innermost size of the layout, and beyond it loads give 0
+// and stores do nothing.
+//
+// Bound by the matrix units: k and v are loaded once for 128 rows, 2 bytes for 256 flops.
+#extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_NV_cooperative_matrix2 : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#pragma use_vulkan_memory_model
+#define TYPE 1
+#include "attend.glsl"
+
+#define THREADS 256
+#define ROWS DRAFT_BLOCK
+#define KEYS 64
+#define LOG2_E 1.4426950408889634
+
+layout(local_size_x = THREADS) in;
+
+#define Queries coopmat<float16_t, gl_ScopeWorkgroup, ROWS, DIM, gl_MatrixUseA>
+#define Keys coopmat<float16_t, gl_ScopeWorkgroup, DIM, KEYS, gl_MatrixUseB>
+#define Values coopmat<float16_t, gl_ScopeWorkgroup, KEYS, DIM, gl_MatrixUseB>
+#define Weights coopmat<float16_t, gl_ScopeWorkgroup, ROWS, KEYS, gl_MatrixUseA>
+#define Logits coopmat<float, gl_ScopeWorkgroup, ROWS, KEYS, gl_MatrixUseAccumulator>
+#define Sums coopmat<float, gl_ScopeWorkgroup, ROWS, DIM, gl_MatrixUseAccumulator>
+
+#define Tokens tensorLayoutNV<4, gl_CooperativeMatrixClampModeConstantNV>
+#define AsStored tensorViewNV<4>
+#define Transposed tensorViewNV<4, false, 3, 0, 1, 2> /* columns are tokens */
+
+// A box of tokens: extents in time, height and width.
+#define Box uvec3
+
+Queries q;
+Sums acc;
+Logits most, total; // maximum of each row, in all columns; its sum, as parts in the columns
+
+// ---- Functions of elements: row, column, element, ... ------------------------------------------
+
+// In powers of two. Beyond the last key there is nothing.
+float logit(const in uint row, const in uint column, const in float x, const in uint keys,
+            const in uvec2 bias)
+{
+    float add = any2(bias) && column < keys ? Floats(bias).v[column] : 0.0;
+    return column < keys ? (x * G.scale + add) * LOG2_E : -INF;
+}
+
+float larger(const in float x, const in float y)
+{
+    return max(x, y);
+}
+
+float sum(const in float x, const in float y)
+{
+    return x + y;
+}
+
+float larger_of(const in uint row, const in uint column, const in float x, const in float y)
+{
+    return max(x, y);
+}
+
+// There is nothing to subtract from -INF.
+float weight(const in uint row, const in uint column, const in float x, const in float maximum)
+{
+    return exp2(x - (maximum == -INF ? 0.0 : maximum));
+}
+
+float rescale(const in uint row, const in uint column, const in float x, const in float y)
+{
+    return weight(row, column, x, max(x, y));
+}
+
+// Rows without a key, and text rows beyond the valid length, are 0 with lse = -INF. The sum of a
+// row becomes what the row is to be multiplied by; column 0 has the lse stored on the way, perhaps
+// more than once.
+float finish(const in uint row, const in uint column, const in float l, const in float m,
+             const in uint valid, const in uint size, const in uint width, const in uint height,
+             const in uvec2 lse)
+{
+    bool some = row < valid && l != 0.0;
+    if (column == 0 && row < size && any2(lse)) {
+        uint w = row % width, line = row / width;
+        uint token = (line / height * G.height + line % height) * G.width + w;
+        Floats(lse).v[token] = some ? m / LOG2_E + log(l) : -INF;
+    }
+    return some ? 1.0 / l : 0.0;
+}
+
+float product(const in uint row, const in uint column, const in float x, const in float y)
+{
+    return y != 0.0 ? x * y : 0.0;
+}
+
+// ---- Boxes of tokens ---------------------------------------------------------------------------
+
+// Strides in elements, each at least what lies within it; a row of text may be longer than the
+// grid's.
+Tokens layout_of(Box box, uint stride)
+{
+    uint token = stride * PER_UNIT, row = max(G.width, box.z) * token;
+    Tokens t = createTensorLayoutNV(4, gl_CooperativeMatrixClampModeConstantNV);
+    t = setTensorLayoutDimensionNV(t, box.x, box.y, box.z, G.dim);
+    t = setTensorLayoutStrideNV(t, max(G.height, box.y) * row, row, token, 1);
+    return sliceTensorLayoutNV(t, 0, box.x, 0, box.y, 0, box.z, 0, DIM);
+}
+
+AsStored first_rows(uint rows)
+{
+    return setTensorViewClipNV(createTensorViewNV(4), 0, rows, 0, DIM);
+}
+
+Transposed first_columns(uint columns)
+{
+    Transposed v = createTensorViewNV(4, false, 3, 0, 1, 2);
+    return setTensorViewClipNV(v, 0, DIM, 0, columns);
+}
+
+// ---- Keys --------------------------------------------------------------------------------------
+
+// A box of keys, at most KEYS. bias: of each key, added to the logits of all rows; or 0.
+void add_keys(Box box, uvec2 k_row, uint k_stride, uvec2 v_row, uint v_stride, uvec2 bias)
+{
+    uint keys = box.x * box.y * box.z;
+    Keys k = Keys(0.0);
+    coopMatLoadTensorNV(k, Units(k_row).v, 0, layout_of(box, k_stride), first_columns(keys));
+    Logits s = coopMatMulAdd(q, k, Logits(0.0)), found, factor;
+    coopMatPerElementNV(s, s, logit, keys, bias);
+    coopMatReduceNV(found, s, gl_CooperativeMatrixReduceRowNV, larger);
+    coopMatPerElementNV(factor, most, rescale, found);
+    coopMatPerElementNV(most, most, larger_of, found);
+    coopMatPerElementNV(s, s, weight, most);
+    total = total * factor + s;
+    Sums wide; // equal columns, as many as acc has
+    coopMatReduceNV(wide, factor, gl_CooperativeMatrixReduceRowNV, larger);
+    Values v = Values(0.0);
+    coopMatLoadTensorNV(v, Units(v_row).v, 0, layout_of(box, v_stride), first_rows(keys));
+    acc = coopMatMulAdd(Weights(s), v, acc * wide);
+}
+
+// The largest box at the start of a block that has at most KEYS keys.
+Box step_of(Block b)
+{
+    uint plane = b.height * b.width;
+    if (plane <= KEYS)
+        return Box(min(KEYS / plane, b.frames), b.height, b.width);
+    if (b.width <= KEYS)
+        return Box(1, KEYS / b.width, b.width);
+    return Box(1, 1, KEYS);
+}
+
+void add_block(Block b, uvec2 k_head, uvec2 v_head)
+{
+    b.width = min(b.width, b.valid); // of text
+    Box all = Box(b.frames, b.height, b.width), step = step_of(b);
+    for (uint t = 0; t < b.frames; t += step.x)
+        for (uint h = 0; h < b.height; h += step.y)
+            for (uint w = 0; w < b.width; w += step.z) {
+                Box start = min(Box(t, h, w), all - 1); // see key_block()
+                uint token = b.first + (start.x * G.height + start.y) * G.width + start.z;
+                add_keys(min(step, all - start), at(k_head, token, a.k_token, 4), a.k_token,
+                         at(v_head, token, a.v_token, 4), a.v_token, uvec2(0));
+            }
+}
+
+// ---- Queries and out ---------------------------------------------------------------------------
+
+void store(Work w, Box box)
+{
+    uvec2 lse = a.lse;
+    if (any2(lse))
+        lse = at(at(lse, w.sample_index * G.heads + w.head, G.tokens, 2), w.b.first, 1, 2);
+    Logits divisor, l;
+    coopMatReduceNV(l, total, gl_CooperativeMatrixReduceRowNV, sum);
+    coopMatPerElementNV(divisor, l, finish, most, w.b.valid, w.b.size, box.z, box.y, lse);
+    Sums wide;
+    coopMatReduceNV(wide, divisor, gl_CooperativeMatrixReduceRowNV, larger);
+    coopMatPerElementNV(acc, acc, product, wide);
+    // Rounded as an operand of the type of q: a device need not have accumulators of f16.
+    coopMatStoreTensorNV(Queries(acc), Units(out_row(w, 0)).v, 0, layout_of(box, a.out_token),
+                         first_rows(w.b.size));
+}
+
+void main()
+{
+    Work w = work_of(workgroup());
+    Box box = Box(w.b.frames, w.b.height, w.b.width);
+    q = Queries(0.0);
+    coopMatLoadTensorNV(q, Units(w.q_head).v, 0, layout_of(box, a.q_token),
+                        first_rows(w.b.valid));
+    acc = Sums(0.0);
+    most = Logits(-INF);
+    total = Logits(0.0);
+    for (uint n = 0; n < w.count; n++) {
+        Block b = key_block(w, n);
+        if (b.valid > 0)
+            add_block(b, w.k_head, w.v_head);
+    }
+    store(w, box);
+}
