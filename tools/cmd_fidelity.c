@@ -23,7 +23,7 @@ struct request {
 };
 
 /* Descending work. */
-static const double usual_sparsities[] = {0.5, 0.65, 0.75, 0.85, 0.9, 0.95};
+static const double usual_sparsities[] = {0.6, 0.75, 0.85, 0.9, 0.95};
 static const double quick_sparsities[] = {0.6, 0.75, 0.9};
 
 static int usage(const char *message)
@@ -211,8 +211,8 @@ static int run_bench(struct request *r, struct fidelity_bench *b, const uint8_t 
 
 static int check(const struct request *r)
 {
-    if (!(!r->q == !r->k && !r->q == !r->v))
-        return usage("--q, --k and --v go together");
+    if (!r->k != !r->v || (r->k && !r->q))
+        return usage("--q, --k and --v go together, or --q alone names a file with all three");
     if (r->q && (r->video || r->data_given))
         return usage("--q, --k, --v are data of their own: no --data, no --video");
     if (r->q && !r->grid_given)
@@ -246,7 +246,7 @@ static int run(struct request *r, int argc, char **argv)
     struct run_inputs files = {0};
     const char *paths[3] = {r->q, r->k, r->v};
     uint8_t *pixels = NULL;
-    bool ok = !r->q || run_inputs_open(paths, 3, 0, &files);
+    bool ok = !r->q || run_inputs_open(paths, r->k ? 3 : 1, 0, &files);
     if (ok && r->video)
         ok = (pixels = video_file_read(r->video, r->video_size, r->grid)) != NULL;
     char *command = join(argc, argv);
@@ -273,7 +273,9 @@ int draft_cmd_fidelity(int argc, char **argv)
          "--video-size",
          NULL, NULL},
         {"video-size", 0, PROGRAM_SIZE, r.video_size, "WxH", "pixels of raw frames", NULL, NULL},
-        {"q", 0, PROGRAM_TEXT, &r.q, "FILE", "captured tensors, as for draft run", NULL, NULL},
+        {"q", 0, PROGRAM_TEXT, &r.q, "FILE",
+         "captured tensors, as for draft run; alone: a .safetensors file\nthat holds q, k and v",
+         NULL, NULL},
         {"k", 0, PROGRAM_TEXT, &r.k, "FILE", "", NULL, NULL},
         {"v", 0, PROGRAM_TEXT, &r.v, "FILE", "", NULL, NULL},
         {"grid", 0, PROGRAM_GRID, r.grid, "FxHxW", "video tokens (default 12x40x80)", NULL,
@@ -290,8 +292,8 @@ int draft_cmd_fidelity(int argc, char **argv)
          "random, window; or all",
          NULL, NULL},
         {"sparsity", 0, PROGRAM_REALS, &r.sparsities, "X,X,...",
-         "of the paper's rule; all methods get its work\n(default 0.5,0.65,0.75,0.85,0.9,0.95)",
-         NULL, NULL},
+         "of the paper's rule; all methods get its work\n(default 0.6,0.75,0.85,0.9,0.95)", NULL,
+         NULL},
         {"blocks", 0, PROGRAM_COUNT, &r.blocks, "N", "query blocks judged in each head (default 8)",
          NULL, &r.blocks_given},
         {"seed", 0, PROGRAM_SEED, &r.seed, "N", "default 2: what was tuned was tuned on 1", NULL,

@@ -135,7 +135,7 @@ double fidelity_extra_work(const struct fidelity_method *m, const struct draft_s
 /* The masses that give MASS about as wide a range of densities as the others have. */
 static double mass_for(double sparsity)
 {
-    return 1 - 0.7 * pow(sparsity, 4);
+    return 1 - 0.9 * pow(sparsity, 9);
 }
 
 struct draft_plan_params fidelity_params(const struct fidelity_method *m,

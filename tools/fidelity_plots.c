@@ -10,7 +10,7 @@
 #include "plot.h"
 
 enum { COLUMNS = 3, PANEL_WIDTH = 420, PANEL_HEIGHT = 360, MARGIN = 20, GAP = 14 };
-enum { LEGEND_COLUMNS = 4, LEGEND_WIDTH = 210, LEGEND_LINE = 16, TITLE_HEIGHT = 34 };
+enum { LEGEND_WIDTH = 210, LEGEND_LINE = 16, TITLE_HEIGHT = 34 };
 
 static const struct picture_color ink = {40, 40, 48}, quiet = {110, 110, 120};
 
@@ -134,8 +134,7 @@ static bool draw_lines(const struct fidelity_bench *b, enum figure figure)
 
 enum { KINDS = 12, BARS = 6 };
 
-/* The methods worth a bar: the paper's rule and the first that are no bounds, the default's relatives
- * last in the table. */
+/* Bars for all would be too thin: those of these that were run. */
 static unsigned choose_bars(const struct fidelity_bench *b, unsigned *chosen)
 {
     static const char *const wanted[] = {"paper",         "row-mean-drop",  "row-lse-mean",

@@ -176,40 +176,67 @@ static void write_equal(const struct fidelity_bench *b, double nominal, FILE *fi
 
 /* ---- Targets --------------------------------------------------------------------------------- */
 
+/* The least error of all methods that drop what they leave out, at this work. */
+static double best_drop(const struct fidelity_bench *b, const struct fidelity_set *set, double work)
+{
+    double least = NAN;
+    for (unsigned m = 1; m < b->method_count; m++)
+        if (b->methods[m].role == FIDELITY_METHOD && b->methods[m].tail <= DRAFT_TAIL_DROP)
+            least =
+                fmin(least, fidelity_error_at(set->points[m], b->points, work, FIDELITY_POOLED));
+    return least;
+}
+
+/* How a method does over all data sets, at the two works. */
+struct score {
+    unsigned cells, half, worst_head, drop;
+    double ratio, worst_ratio, drop_ratio; /* the largest of each */
+    char misses[240];
+};
+
+static void add_cell(const struct fidelity_bench *b, const struct fidelity_set *set, unsigned m,
+                     double nominal, struct score *score)
+{
+    size_t i = point_at(b, nominal);
+    if (i == b->points)
+        return;
+    struct compared c = compare(b, set, m, i);
+    double drop = c.error / best_drop(b, set, set->points[0][i].work);
+    size_t used = strlen(score->misses);
+    score->cells++;
+    score->half += c.ratio <= TARGET_RATIO;
+    score->worst_head += c.worst_ratio <= 1;
+    score->drop += drop <= 1;
+    score->ratio = fmax(score->ratio, c.ratio);
+    score->worst_ratio = fmax(score->worst_ratio, c.worst_ratio);
+    score->drop_ratio = fmax(score->drop_ratio, drop);
+    if (!(c.ratio <= TARGET_RATIO))
+        snprintf(score->misses + used, sizeof score->misses - used, "%s%s %g (%s)",
+                 used ? ", " : "", set->data.name, 100 * nominal, number(3, c.ratio).text);
+}
+
 static void write_targets(const struct fidelity_bench *b, FILE *file)
 {
     struct markdown_table *table = markdown_table_create(
-        "method\t>at most half the error\t>worst head no worse\t>largest ratio\t>largest of a "
-        "worst head\tmisses");
+        "method\t>half\t>largest ratio\t>worst head no worse\t>largest ratio\t>no worse than "
+        "dropping\t>largest ratio\tmore than half at");
     for (unsigned m = 1; m < b->method_count; m++) {
-        unsigned half = 0, worst = 0, cells = 0;
-        double most = 0, most_worst = 0;
-        char misses[200] = "";
+        struct score s = {0};
         if (b->methods[m].role != FIDELITY_METHOD)
             continue;
-        for (size_t s = 0; s < b->set_count; s++)
-            for (unsigned t = 0; t < TARGETS; t++) {
-                size_t i = point_at(b, targets[t]);
-                if (i == b->points)
-                    continue;
-                struct compared c = compare(b, &b->sets[s], m, i);
-                cells++;
-                half += c.ratio <= TARGET_RATIO;
-                worst += c.worst_ratio <= 1;
-                most = fmax(most, c.ratio);
-                most_worst = fmax(most_worst, c.worst_ratio);
-                if (!(c.ratio <= TARGET_RATIO))
-                    snprintf(misses + strlen(misses), sizeof misses - strlen(misses), "%s%s %g %%",
-                             *misses ? ", " : "", b->sets[s].data.name, 100 * targets[t]);
-            }
-        markdown_table_add(table, "%s\t%u of %u\t%u of %u\t%s\t%s\t%s", b->methods[m].name, half,
-                           cells, worst, cells, number(2, most).text, number(2, most_worst).text,
-                           misses);
+        for (size_t i = 0; i < b->set_count; i++)
+            for (unsigned t = 0; t < TARGETS; t++)
+                add_cell(b, &b->sets[i], m, targets[t], &s);
+        markdown_table_add(table, "%s\t%u of %u\t%s\t%u of %u\t%s\t%u of %u\t%s\t%s",
+                           b->methods[m].name, s.half, s.cells, number(2, s.ratio).text,
+                           s.worst_head, s.cells, number(2, s.worst_ratio).text, s.drop, s.cells,
+                           number(2, s.drop_ratio).text, s.misses);
     }
-    fputs(
-        "## Targets\n\nAt equal executed work, at most half the paper's pooled error, and no worst "
-        "head above the\npaper's, over all data sets and the sparsities 75 and 90 %.\n\n",
-        file);
+    fputs("## Targets\n\nAt the work of the paper's rule at 75 and 90 % sparsity, over all data "
+          "sets: "
+          "at most half its pooled\nerror; no worst head above its worst head; no error above the "
+          "least of the methods that drop.\n\n",
+          file);
     markdown_table_write(table, file);
 }
 

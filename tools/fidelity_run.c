@@ -150,6 +150,25 @@ static void measure_recall(const struct session *s, const struct fidelity_blocks
     }
 }
 
+/* No pooled keys either for the rows that nobody looks at: as if all their pairs were kept. */
+static draft_status skip_tails(const struct job *job, const uint32_t *looked_at)
+{
+    const struct draft_layout *l = &job->layout;
+    size_t count = (size_t)l->video_blocks * l->bias_stride;
+    if (!l->bias)
+        return DRAFT_OK;
+    float *bias = program_calloc(count, sizeof *bias);
+    draft_status status =
+        draft_read(job->context, bias, job->workspace + l->bias, count * sizeof *bias);
+    for (size_t i = 0; i < count; i++)
+        if (!looked_at[l->prefix_blocks + i / l->bias_stride])
+            bias[i] = -fabsf(bias[i]);
+    if (!status)
+        status = draft_write(job->context, job->workspace + l->bias, bias, count * sizeof *bias);
+    free(bias);
+    return status;
+}
+
 /* Empty the lists of rows that nobody looks at, after the recall of the others was taken. */
 static draft_status keep_judged(const struct session *s, const struct job *job,
                                 struct fidelity_sums *sums, float *recalls)
@@ -159,6 +178,7 @@ static draft_status keep_judged(const struct session *s, const struct job *job,
     const struct fidelity_blocks *tiling = &s->tilings[m];
     size_t counts_size = l->blocks * sizeof(uint32_t);
     uint32_t *counts = program_calloc(1, counts_size), *judged = program_calloc(1, counts_size);
+    uint32_t *looked_at = program_calloc(1, counts_size);
     size_t lists_size = (size_t)l->blocks * l->blocks * sizeof(uint16_t);
     uint16_t *lists = program_calloc(1, lists_size);
     draft_status status = draft_read(job->context, counts, job->workspace + l->counts, counts_size);
@@ -167,12 +187,16 @@ static draft_status keep_judged(const struct session *s, const struct job *job,
     for (uint32_t r = 0; r < s->exact.rows; r++) {
         uint32_t row = tiling->block_of[s->exact.token[r]];
         judged[row] = counts[row];
+        looked_at[row] = 1;
     }
     if (!status) {
         measure_recall(s, tiling, s->exact.mass[m], counts, lists, sums, recalls);
         status = draft_write(job->context, job->workspace + l->counts, judged, counts_size);
     }
+    if (!status)
+        status = skip_tails(job, looked_at);
     free(lists);
+    free(looked_at);
     free(judged);
     free(counts);
     return status;

@@ -39,12 +39,12 @@ struct regime {
 
 static const struct regime regimes[] = {
     [GENERATE_MIXED] = {4.6f, .25f, .35f, .20f, .15f, .8f, .4f, .10f, .3f, 0, 0},
-    [GENERATE_CONCENTRATED] = {7.6f, .30f, .31f, .05f, .05f, .9f, .2f, .05f, 1.f, 0, 0},
+    [GENERATE_CONCENTRATED] = {8.0f, .26f, .27f, .05f, .05f, .9f, .2f, .35f, .5f, 0, 0},
     [GENERATE_SMOOTH] = {4.2f, .08f, .10f, .20f, .30f, .8f, .4f, .10f, .2f, 0, 0},
-    [GENERATE_DIFFUSE] = {1.6f, .29f, .30f, .20f, .10f, .6f, .3f, .10f, .6f, 0, 0},
+    [GENERATE_DIFFUSE] = {1.6f, .27f, .27f, .20f, .10f, .6f, .3f, .10f, .6f, 0, 0},
     [GENERATE_NOISY] = {4.6f, .50f, .55f, .00f, .15f, .8f, .4f, .10f, 1.f, 0, 0},
     [GENERATE_SINKS] = {4.6f, .25f, .35f, .20f, .15f, .8f, .4f, .10f, .3f, .25f, 0},
-    [GENERATE_OUTLIERS] = {1.6f, .29f, .30f, .20f, .10f, .6f, .3f, .10f, .6f, 0, 3},
+    [GENERATE_OUTLIERS] = {1.6f, .27f, .27f, .20f, .10f, .6f, .3f, .10f, .6f, 0, 3},
 };
 
 /* Rotary frequencies lo to hi of an axis (0: time, 1: height, 2: width) get this amplitude. */

@@ -448,7 +448,7 @@ END_TEST
 START_TEST(program_refuses)
 {
     ck_assert_int_eq(fidelity(program, "", "--methods nothing"), 2);
-    ck_assert_int_eq(fidelity(program, "", "--q a.npy --grid 2x2x2"), 2);
+    ck_assert_int_eq(fidelity(program, "", "--q a.npy --v a.npy --grid 2x2x2"), 2);
     ck_assert_int_eq(fidelity(program, "", "--sparsity 0.9,0.5"), 2);
     ck_assert_int_eq(fidelity(program, "", "--video nothing.y4m"), 2);
     ck_assert_int_eq(fidelity(program, "", "--heads 0"), 2);
