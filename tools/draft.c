@@ -15,6 +15,7 @@ static const struct {
     {"bench", draft_cmd_bench, "time every stage"},
     {"devices", draft_cmd_devices, "list the devices"},
     {"fidelity", draft_cmd_fidelity, "how much error does leaving out cost, and what helps?"},
+    {"tune", draft_cmd_tune, "how sparse may each head of a layer be?"},
     {"verify", draft_cmd_verify, "does each device compute the right thing?"},
 };
 

@@ -27,6 +27,7 @@ int draft_cmd_devices(int argc, char **argv);
 int draft_cmd_run(int argc, char **argv);
 int draft_cmd_bench(int argc, char **argv);
 int draft_cmd_demo(int argc, char **argv);
+int draft_cmd_tune(int argc, char **argv);
 int draft_cmd_verify(int argc, char **argv);
 int draft_cmd_fidelity(int argc, char **argv);
 

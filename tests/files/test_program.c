@@ -421,6 +421,59 @@ START_TEST(cuda_devices_and_demo)
 }
 END_TEST
 
+#define TUNE "tune q.npy k.npy v.npy " SHAPE "--tile 1x2x4 "
+
+/* A mean over the heads is met as far as the levels allow, and a line joins those that were there. */
+START_TEST(tune_writes)
+{
+    ck_assert_int_eq(draft(TUNE "--sparsity 0.5 --levels 0.75,0.5,0.25 --steps '3-*' --layers 0-1 "
+                                "--refresh 2 -o schedule --json"),
+                     0);
+    ck_assert_str_eq(content("err"), "");
+    cJSON *json = cJSON_Parse(content("out"));
+    double mean = cJSON_GetNumberValue(cJSON_GetObjectItem(json, "mean_sparsity"));
+    ck_assert_msg(mean >= 0.5 && mean < 0.75, "%g: %s", mean, content("out"));
+    cJSON *head = cJSON_GetArrayItem(cJSON_GetObjectItem(json, "heads"), 0);
+    cJSON *errors = cJSON_GetObjectItem(head, "errors");
+    ck_assert_int_eq(cJSON_GetArraySize(errors), 3);
+    for (int i = 0; i < 2; i++)
+        ck_assert_double_gt(cJSON_GetArrayItem(errors, i)->valuedouble,
+                            cJSON_GetArrayItem(errors, i + 1)->valuedouble);
+    cJSON_Delete(json);
+    ck_assert_ptr_nonnull(strstr(content("schedule"), "\n3-*\t0-1\t2\t0."));
+    /* Nothing but dense attention is without error. */
+    ck_assert_int_eq(draft(TUNE "--error 1e-9 -o schedule"), 0);
+    const char *text = content("schedule");
+    ck_assert_ptr_nonnull(strstr(text, "\n3-*\t0-1\t2\t0."));
+    ck_assert_ptr_nonnull(strstr(text, "\n*\t*\t1\t0 0\n"));
+    ck_assert_uint_eq(files(), 6);
+}
+END_TEST
+
+START_TEST(tune_refuses)
+{
+    refused("tune", "no input");
+    refused("tune q.npy k.npy v.npy", "--grid is missing");
+    refused(TUNE "--rule mass", "--rule must be head or row");
+    refused(TUNE "--sparsity 0.5 --error 0.1", "--error goes without");
+    refused(TUNE "--sparsity 1", "--sparsity must be");
+    refused(TUNE "--error 0", "--error must be");
+    refused(TUNE "--levels 0.5,0.5", "--levels must descend");
+    refused(TUNE "--refresh 0", "--refresh must be");
+    refused(TUNE "--steps 7-3", "the steps are no range");
+    refused(TUNE "--layers '1 1 0.5\n2'", "--steps or --layers");
+    refused(TUNE "-o q.npy", "q.npy");
+    refused(TUNE "-o nowhere/schedule", "nowhere");
+    ck_assert_int_eq(draft(TUNE "-o schedule"), 0);
+    char line[512];
+    snprintf(line, sizeof line, "echo broken >>'%s/schedule'", folder);
+    ck_assert_int_eq(system(line), 0);
+    refused(TUNE "-o schedule", "schedule: line 4: the steps");
+    ck_assert_ptr_nonnull(strstr(content("schedule"), "\nbroken\n"));
+    ck_assert_uint_eq(files(), 6);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     bool simulated = argc == 3 && strcmp(argv[2], "simulated") == 0;
@@ -447,6 +500,8 @@ int main(int argc, char **argv)
         tcase_add_test(run, run_leaves_nothing);
         tcase_add_test(run, run_interrupted);
         tcase_add_test(run, bench_and_devices);
+        tcase_add_test(run, tune_writes);
+        tcase_add_test(run, tune_refuses);
     }
     suite_add_tcase(suite, run);
     SRunner *runner = srunner_create(suite);
