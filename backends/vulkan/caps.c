@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the features of a device come with: sizes of subgroups and shapes of matrices. Of a tier that
- * the device was not made with nothing is asked. */
+ * What the features of a device come with: sizes of subgroups and shapes of matrices. Nothing is
+ * asked of a tier that the device was not made with. */
 #include <string.h>
 
 #include "device.h"
