@@ -215,7 +215,8 @@ const char *draft_vk_without_place(const struct vk_physical *physical, const voi
 void draft_vk_ask_for(struct vk_physical *physical, void *chain);
 /* Names of the extensions that the tiers need, at most `room`, static; returns how many. */
 uint32_t draft_vk_extensions(const struct vk_physical *physical, const char **out, uint32_t room);
-/* The name of a required feature that the native does not list, and when it is required; or NULL. */
+/* The name of a required feature that the native does not list, and when it is required;
+ * NULL: none. */
 const char *draft_vk_unlisted(const struct vk_physical *physical,
                               const struct draft_vulkan_native *native, const char **rule);
 /* The tiers that the caller has enabled. */
