@@ -38,6 +38,7 @@ shared vec4 stage[(ROWS + KEYS) * PITCH];
 shared vec4 p[ROWS * KEYS / 4];
 shared float keep[ROWS];
 shared uint key_token[KEYS];
+shared vec4 key_bias[KEYS / 4]; // times log2 (e)
 
 #define ID gl_LocalInvocationID.x
 #define FIRST_ROW (ID / 8 * 4)
@@ -85,11 +86,11 @@ void put_step()
         put(k_place(row) * PITCH + column, next[Q_LOADS]);
 }
 
-// Logits of the tile times log2 (e), into p. Keys have a bias each: 0, or -INF where there is none.
-void logits(uvec2 k_head, uint keys)
+// Logits of the tile times log2 (e), into p.
+void logits(KeyRows keys)
 {
     vec4 s[4] = vec4[4](vec4(0), vec4(0), vec4(0), vec4(0));
-    uvec2 k_row = at(k_head, key_token[min(ID / STEP_UNITS, KEYS - 1)], a.k_token, 4);
+    uvec2 k_row = at(keys.k, key_token[min(ID / STEP_UNITS, KEYS - 1)], keys.k_stride, 4);
     fetch_step(k_row, 0);
     for (uint depth = 0; depth < G.dim; depth += DEPTH) {
         put_step();
@@ -107,17 +108,15 @@ void logits(uvec2 k_head, uint keys)
         }
         barrier();
     }
-    bvec4 inside = lessThan(uvec4(ID % 8 * 4) + uvec4(0, 1, 2, 3), uvec4(keys));
-    vec4 bias = mix(vec4(-INF), vec4(0), inside);
     [[unroll]] for (uint r = 0; r < 4; r++)
-        p[p_place(FIRST_ROW + r, ID % 8)] = fma(s[r], vec4(G.scale * LOG2_E), bias);
+        p[p_place(FIRST_ROW + r, ID % 8)] = fma(s[r], vec4(G.scale * LOG2_E), key_bias[ID % 8]);
     barrier();
 }
 
 // ---- Softmax -----------------------------------------------------------------------------------
 
-// One step of the running softmax: p becomes 2^(logit - m). The two invocations of a row have the
-// same m, and each the l of its half.
+// One step: p becomes 2^(logit - m). The two invocations of a row have the same m, and each the l
+// of its half.
 void softmax_step(inout float m, inout float l)
 {
     uint row = ID / 2;
@@ -146,27 +145,28 @@ void softmax_step(inout float m, inout float l)
 
 // ---- Out ---------------------------------------------------------------------------------------
 
-void fetch_values(uvec2 v_head, uint first, uint keys)
+// `size` keys are in the tile.
+void fetch_values(KeyRows keys, uint first, uint size)
 {
     [[unroll]] for (uint n = 0; n < V_LOADS; n++) {
         uint u = ID + n * THREADS, key = first + u / ROW_UNITS;
-        next[n] = key < keys ? load_unit(at(v_head, key_token[key], a.v_token, 4), u % ROW_UNITS)
-                             : uvec4(0);
+        uvec2 row = at(keys.v, key_token[min(key, KEYS - 1)], keys.v_stride, 4);
+        next[n] = key < size ? load_unit(row, u % ROW_UNITS) : uvec4(0);
     }
 }
 
-void add_values(uvec2 v_head, uint keys)
+void add_values(KeyRows keys, uint size)
 {
     [[unroll]] for (uint r = 0; r < 4; r++) {
         float factor = keep[FIRST_ROW + r];
         [[unroll]] for (uint c = 0; c < VECTORS; c++)
             acc[r][c] *= factor;
     }
-    for (uint first = 0; first < keys; first += VALUES) {
+    for (uint first = 0; first < size; first += VALUES) {
         [[unroll]] for (uint n = 0; n < V_LOADS; n++)
             put((ID + n * THREADS) * UNIT_VECTORS, next[n]);
         barrier();
-        fetch_values(v_head, first + VALUES, keys);
+        fetch_values(keys, first + VALUES, size);
         for (uint i = 0; i < VALUES; i += 4) {
             vec4 w[4];
             [[unroll]] for (uint r = 0; r < 4; r++)
@@ -182,19 +182,19 @@ void add_values(uvec2 v_head, uint keys)
     }
 }
 
-void add_block(Block b, uvec2 k_head, uvec2 v_head, inout float m, inout float l)
+void add_block(KeyRows keys, inout float m, inout float l)
 {
-    k_head = at(k_head, b.first, a.k_token, 4);
-    v_head = at(v_head, b.first, a.v_token, 4);
-    for (uint first = 0; first < b.valid; first += KEYS) {
-        uint keys = min(b.valid - first, KEYS);
-        if (ID < KEYS)
-            key_token[ID] = slot_token(b, min(first + ID, b.valid - 1));
+    for (uint first = 0; first < keys.b.valid; first += KEYS) {
+        uint size = min(keys.b.valid - first, KEYS);
+        if (ID < KEYS) {
+            key_token[ID] = slot_token(keys.b, min(first + ID, keys.b.valid - 1));
+            key_bias[ID / 4][ID % 4] = bias_of(keys, first + ID) * LOG2_E;
+        }
         barrier();
-        logits(k_head, keys);
-        fetch_values(v_head, 0, keys);
+        logits(keys);
+        fetch_values(keys, 0, size);
         softmax_step(m, l);
-        add_values(v_head, keys);
+        add_values(keys, size);
     }
 }
 
@@ -242,8 +242,8 @@ void main()
         q_row[n] = query_row(w, min(slot, w.b.size - 1));
     }
     float m = -INF, l = 0.0; // of row ID / 2
-    for (uint n = 0; n < w.count && first < w.b.valid; n++)
-        add_block(key_block(w, n), w.k_head, w.v_head, m, l);
+    for (uint n = w.start; n <= w.count && first < w.b.valid; n++)
+        add_block(key_rows(w, n), m, l);
     finish(w, first, m, l);
     store(w, first);
 }

@@ -10,6 +10,8 @@ struct Work {
     uvec2 q_head, k_head, v_head; // rows of q from b.first, of k and v from token 0 on
     uvec2 list;
     uint count; // key blocks; 0 where all of b lies beyond the valid text
+    uint start; // 0 where the pooled keys come before the key blocks, else 1
+    uvec2 bias; // of the pooled keys
 };
 
 // Query blocks of a head in their work order, head by head.
@@ -26,6 +28,10 @@ Work work_of(uint item)
     w.v_head = row_at(a.v, w.sample_index, a.v_batch, kv_head, a.v_head, 0, 0);
     w.list = at(at(part(G.lists), row * G.blocks, G.blocks, 1), block, G.blocks, 1);
     w.count = w.b.valid > 0 ? Words(at(part(G.counts), row, G.blocks, 2)).v[block] : 0;
+    uint i = block - G.prefix_blocks; // wraps for prefix blocks
+    bool pools = G.tail != DRAFT_ABI_TAIL_DROP && (a.flags & DRAFT_ABI_KEPT_ONLY) == 0;
+    w.start = pools && i < G.video_blocks ? 0 : 1;
+    w.bias = at(at(part(G.bias), row * G.video_blocks, G.bias_stride, 2), i, G.bias_stride, 2);
     return w;
 }
 
@@ -33,6 +39,47 @@ Work work_of(uint item)
 Block key_block(Work w, uint n)
 {
     return block_of(w.sample_index, get16(w.list, min(n, w.count - 1)));
+}
+
+// Keys that one loop goes through: the tokens of a block, or pooled keys, which lie like a block of
+// one row.
+struct KeyRows {
+    Block b;
+    uvec2 k, v;              // row of the first
+    uint k_stride, v_stride; // from token to token, in units
+    uvec2 bias;              // of each pooled key; 0 for tokens, which have none
+};
+
+// For n from w.start to w.count: the pooled keys of the blocks that are left out, then the list.
+KeyRows key_rows(Work w, uint n)
+{
+    KeyRows keys;
+    if (n == 0) {
+        uint s = G.video_blocks, head = w.sample_index * G.kv_heads + w.head / G.group;
+        keys.b = Block(0, 1, 1, s, s, s);
+        keys.k_stride = keys.v_stride = G.dim / PER_UNIT;
+        keys.k = at(part(G.tail_k), head * s, keys.k_stride, 4);
+        keys.v = at(part(G.tail_v), head * s, keys.v_stride, 4);
+        keys.bias = w.bias;
+        return keys;
+    }
+    keys.b = key_block(w, n - 1);
+    keys.k_stride = a.k_token;
+    keys.v_stride = a.v_token;
+    keys.k = at(w.k_head, keys.b.first, a.k_token, 4);
+    keys.v = at(w.v_head, keys.b.first, a.v_token, 4);
+    keys.bias = uvec2(0);
+    return keys;
+}
+
+// What is added to the logits of key i: -INF beyond the last, and where a pooled key stands for a
+// block that is kept.
+float bias_of(KeyRows keys, uint i)
+{
+    if (i >= keys.b.valid)
+        return -INF;
+    float bias = any2(keys.bias) ? Floats(keys.bias).v[i] : 0.0;
+    return (floatBitsToUint(bias) >> 31) != 0 ? -INF : bias;
 }
 
 uvec2 query_row(Work w, uint slot)

@@ -61,7 +61,7 @@ float softmax_step(uint r, inout float s[STEP], float bias[STEP])
     return keep;
 }
 
-// Add STEP keys, each with a bias: 0, or -INF where there is none.
+// Add STEP keys, each with its bias.
 void add_keys(uvec2 k[STEP], uvec2 v[STEP], float bias[STEP])
 {
     float s[ROWS][STEP], keep[ROWS];
@@ -90,9 +90,9 @@ void add_keys(uvec2 k[STEP], uvec2 v[STEP], float bias[STEP])
 
 // All keys of one block, STEP at a time, walking the box token by token. Addresses stay inside the
 // block even where the last step has fewer keys.
-void add_block(Block b, uvec2 k_head, uvec2 v_head)
+void add_block(KeyRows keys)
 {
-    uvec2 k_first = at(k_head, b.first, a.k_token, 4), v_first = at(v_head, b.first, a.v_token, 4);
+    Block b = keys.b;
     uint w = 0, h = 0, token = 0;
     uint next_row = G.width - b.width + 1, next_frame = (G.height - b.height) * G.width + next_row;
     barrier();
@@ -101,9 +101,9 @@ void add_block(Block b, uvec2 k_head, uvec2 v_head)
         float bias[STEP];
         [[unroll]] for (uint c = 0; c < STEP; c++) {
             bool inside = first + c < b.valid;
-            bias[c] = inside ? 0.0 : -INF;
-            k[c] = at(k_first, inside ? token : 0, a.k_token, 4);
-            v[c] = at(v_first, inside ? token : 0, a.v_token, 4);
+            bias[c] = bias_of(keys, first + c);
+            k[c] = at(keys.k, inside ? token : 0, keys.k_stride, 4);
+            v[c] = at(keys.v, inside ? token : 0, keys.v_stride, 4);
             bool row_ends = ++w == b.width;
             bool frame_ends = row_ends && h + 1 == b.height;
             token += frame_ends ? next_frame : row_ends ? next_row : 1;
@@ -151,7 +151,7 @@ void main()
 {
     Work w = work_of(workgroup());
     load_queries(w);
-    for (uint n = 0; n < w.count; n++)
-        add_block(key_block(w, n), w.k_head, w.v_head);
+    for (uint n = w.start; n <= w.count; n++)
+        add_block(key_rows(w, n));
     store(w);
 }

@@ -240,8 +240,8 @@ void main()
     if (first >= w.b.size)
         return;
     start(w, first);
-    for (uint n = 0; n < w.count && first < w.b.valid; n++)
-        add_block(key_block(w, n), w.k_head, w.v_head);
+    for (uint n = w.start; n <= w.count && first < w.b.valid; n++)
+        add_block(key_rows(w, n));
     finish(w, first);
     store(w, first);
 }

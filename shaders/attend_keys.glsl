@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Tiles of KEYS keys for kernels whose workgroup shares them: which rows of k and v, at which bias.
-// Needs ID, the number of an invocation, and at least KEYS of them.
+// Needs ID, the number of an invocation, at least KEYS of them, and LOG2_E.
 
 // Distances from the first row, in strides; and what is added to the logits times log2 (e).
 shared uint key_place[KEYS];
@@ -12,15 +12,14 @@ shared vec4 key_bias[KEYS / 4];
 // in units. Ends with a barrier.
 void add_tile(uvec2 k, uint k_stride, uvec2 v, uint v_stride, uint keys);
 
-void add_block(Block b, uvec2 k_head, uvec2 v_head)
+void add_block(KeyRows keys)
 {
-    uvec2 k = at(k_head, b.first, a.k_token, 4), v = at(v_head, b.first, a.v_token, 4);
-    for (uint first = 0; first < b.valid; first += KEYS) {
+    for (uint first = 0; first < keys.b.valid; first += KEYS) {
         if (ID < KEYS) {
-            key_place[ID] = slot_token(b, min(first + ID, b.valid - 1));
-            key_bias[ID / 4][ID % 4] = first + ID < b.valid ? 0.0 : -INF;
+            key_place[ID] = slot_token(keys.b, min(first + ID, keys.b.valid - 1));
+            key_bias[ID / 4][ID % 4] = bias_of(keys, first + ID) * LOG2_E;
         }
         barrier();
-        add_tile(k, a.k_token, v, a.v_token, min(b.valid - first, KEYS));
+        add_tile(keys.k, keys.k_stride, keys.v, keys.v_stride, min(keys.b.valid - first, KEYS));
     }
 }

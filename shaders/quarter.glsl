@@ -2,7 +2,7 @@
 //
 // The quarters of a video block, see DRAFT_QUARTERS.
 
-// Quarter `number` of block b, a box of the grid like b itself; valid is 0 where it holds no tokens.
+// Quarter `number` of block b, a box of the grid like b; valid is 0 where it holds no tokens.
 Block quarter_of(Block b, uint number)
 {
     uvec3 extent = uvec3(b.width, b.height, b.frames), from = uvec3(0), to = extent;

@@ -1,7 +1,7 @@
 #version 460
 // SPDX-License-Identifier: MIT
 //
-// score: the bias where the tail is MEAN, ln n_j, or FITTED, where the second moments are multiplied.
+// score: the bias where the tail is MEAN, ln n_j, or FITTED, with a product of second moments.
 //
 // Tiles as in score.glsl. With FITTED 2 x S^2 x dim flops for each head.
 #extension GL_GOOGLE_include_directive : require

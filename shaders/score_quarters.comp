@@ -1,11 +1,11 @@
 #version 460
 // SPDX-License-Identifier: MIT
 //
-// score by quarters: s_a = scale x <mean q_i, mean of quarter a of k_j>. Logits of the draft map where
-// the scorer is LSE or MAX, and the bias where the tail is GAP.
+// score by quarters: s_a = scale x <mean q_i, mean of quarter a of k_j>. Logits of the draft map
+// where the scorer is LSE or MAX, and the bias where the tail is GAP.
 //
-// Tiles as in score.glsl; the rows of k are quarters, 4 for each block, so that an invocation has all
-// quarters of one key block. 8 x S^2 x dim flops for each head.
+// Tiles as in score.glsl; the rows of k are quarters, 4 for each block, so that an invocation has
+// all quarters of one key block. 8 x S^2 x dim flops for each head.
 #extension GL_GOOGLE_include_directive : require
 #include "score.glsl"
 #include "quarter.glsl"

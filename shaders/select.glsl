@@ -38,8 +38,11 @@ struct Row {
 uint key_of(Row row, uint j)
 {
     uint key = min(row.p.v[j], FORCED - 1);
-    bool sure = key > row.sure || (key == row.sure && j < row.sure_end);
-    return sure || forced(row.i, j) ? FORCED : key;
+#if FLOORS
+    if (key > row.sure || (key == row.sure && j < row.sure_end))
+        return FORCED;
+#endif
+    return forced(row.i, j) ? FORCED : key;
 }
 
 uint budget_of(uint head)
@@ -165,10 +168,12 @@ uint floor_word(uint i)
 Row row_of(uint head, uint i)
 {
     Row row = bare_row(head, i);
-    if ((G.force & DRAFT_FORCED_FLOOR) != 0 && floor_of(head) > 0) {
+#if FLOORS
+    if (floor_of(head) > 0) {
         Words scratch = head_scratch(head);
         row.sure = scratch.v[floor_word(i)];
         row.sure_end = scratch.v[floor_word(i) + 1];
     }
+#endif
     return row;
 }

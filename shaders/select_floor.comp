@@ -1,8 +1,8 @@
 #version 460
 // SPDX-License-Identifier: MIT
 //
-// select, rule HEAD with a floor: what each row keeps in any case, its best pairs, for the passes that
-// follow. One workgroup for each row.
+// select, rule HEAD with a floor: what each row keeps in any case, its best pairs, for the passes
+// that follow. One workgroup for each row.
 #extension GL_GOOGLE_include_directive : require
 #include "select_row.glsl"
 

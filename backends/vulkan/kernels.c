@@ -45,7 +45,9 @@ SHADER(score_bias)
 SHADER(softmax)
 SHADER(select_floor)
 SHADER(select_head)
+SHADER(select_head_floors)
 SHADER(select_list)
+SHADER(select_list_floors)
 SHADER(select_order)
 SHADERS_OF_TYPE(f16)
 SHADERS_OF_TYPE(bf16)
@@ -214,15 +216,18 @@ static uint32_t select_passes(const struct vk_caps *caps, const struct draft_geo
                               struct vk_pass *out)
 {
     (void)caps;
+    const struct vk_shader heads[] = {CODE(select_head), CODE(select_head_floors)};
+    const struct vk_shader lists[] = {CODE(select_list), CODE(select_list_floors)};
+    bool floors = g->force & DRAFT_FORCED_FLOOR;
     uint32_t n = 0;
+    if (floors)
+        out[n++] = (struct vk_pass){CODE(select_floor), 0, softmax_groups, list_work};
     if (!row_budgets(g)) {
-        if (g->force & DRAFT_FORCED_FLOOR)
-            out[n++] = (struct vk_pass){CODE(select_floor), 0, softmax_groups, list_work};
-        out[n++] = (struct vk_pass){CODE(select_head), 0, clear_groups, row_work};
+        out[n++] = (struct vk_pass){heads[floors], 0, clear_groups, row_work};
         for (uint32_t step = 1; step <= SELECT_BYTES + 1; step++)
-            out[n++] = (struct vk_pass){CODE(select_head), step, head_groups, head_work};
+            out[n++] = (struct vk_pass){heads[floors], step, head_groups, head_work};
     }
-    out[n++] = (struct vk_pass){CODE(select_list), row_budgets(g), list_groups, list_work};
+    out[n++] = (struct vk_pass){lists[floors], row_budgets(g), list_groups, list_work};
     out[n++] = (struct vk_pass){CODE(select_order), 0, order_groups, order_work};
     return n;
 }
@@ -350,6 +355,8 @@ static const char *coopmat_refuses(const struct vk_caps *caps, const struct draf
     enum { SHARED = 20480 }; /* attend_matrix.comp takes a little less */
     if (g->type != DRAFT_ABI_F16)
         return "it multiplies f16 only";
+    if (g->tail != DRAFT_ABI_TAIL_DROP)
+        return "it knows no pooled keys";
     if (!(caps->matrix_shapes & shape))
         return "the device has no matrices of this shape";
     if (!coopmat_subgroup(caps, rows) &&
