@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The pictures of `draft fidelity`: error, worst head and recall against executed work, with a panel
- * for each data set, and the error of each kind of head. */
+ * The pictures of `draft fidelity`: error, worst head and recall against executed work, with a
+ * panel for each data set, and the error of each kind of head. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The factor of the second-order term, for one head: a few rows are computed exactly, and the factor
- * is the one for which these rows, with the lists as they are, come out best. */
+ * The factor of the second-order term, for one head: a few rows are computed exactly, and the
+ * factor is the one for which these rows, with the lists as they are, come out best. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

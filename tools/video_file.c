@@ -22,7 +22,7 @@ struct clip {
 
 /* ---- Headers --------------------------------------------------------------------------------- */
 
-/* The words after YUV4MPEG2: W width, H height, C layout of the colours; the rest does not matter. */
+/* The words after YUV4MPEG2: W width, H height, C layout of the colours; the rest has no say. */
 static bool parse_y4m(struct clip *clip, char *line)
 {
     const char *colours = "420";

@@ -222,8 +222,8 @@ START_TEST(oracles_know)
 }
 END_TEST
 
-/* Where a block's value equals the result, dropping it alone does nothing: the block that does least
- * harm is the last that the oracle of errors keeps. */
+/* Where a block's value equals the result, dropping it alone does nothing: the oracle of errors
+ * keeps the others. */
 START_TEST(oracle_of_errors)
 {
     struct small s;
@@ -239,6 +239,69 @@ START_TEST(oracle_of_errors)
         ck_assert(counts[b] == 2 && lists[b * BLOCKS] == 0 && lists[b * BLOCKS + 1] == 1);
     ck_assert_double_eq_tol((double)s.exact.block_error[0], 128 * DIM * 0.0625, 1e-3);
     ck_assert_double_eq_tol((double)s.exact.block_error[2], 0, 1e-9);
+    free_small(&s);
+}
+END_TEST
+
+/* ---- Probe ----------------------------------------------------------------------------------- */
+
+/* About normal, mean 0, variance 1. */
+static float normal(void)
+{
+    float sum = -6;
+    for (int i = 0; i < 12; i++)
+        sum += (float)rand() / (float)RAND_MAX;
+    return sum;
+}
+
+static float fit(struct small *s)
+{
+    struct draft_plan_params params = {.shape = shape,
+                                       .type = DRAFT_F32,
+                                       .tile = {4, 4, 8},
+                                       .rule = DRAFT_RULE_ROW,
+                                       .sparsity = 0.75,
+                                       .tail = DRAFT_TAIL_FITTED};
+    struct job job;
+    struct job_buffers buffers;
+    float factor = -1;
+    ck_assert_int_eq(job_create(s->context, &params, &job), DRAFT_OK);
+    ck_assert_int_eq(job_buffers_create(s->context, &shape, DRAFT_F32, s->head.q, s->head.k,
+                                        s->head.v, NULL, &buffers),
+                     DRAFT_OK);
+    ck_assert_int_eq(draft_factors_write(job.plan, job.workspace, NULL), DRAFT_OK);
+    for (unsigned stage = 0; stage < 3; stage++)
+        ck_assert_int_eq(job_run_stage(&job, &buffers, stage, NULL), DRAFT_OK);
+    struct fidelity_probe *probe =
+        fidelity_probe_create(&s->head, &s->blocks, DIM, 1 / sqrtf(DIM), 5);
+    ck_assert_int_eq(fidelity_probe_fit(probe, &job, &factor), DRAFT_OK);
+    fidelity_probe_destroy(probe);
+    job_buffers_destroy(&buffers);
+    job_destroy(&job);
+    return factor;
+}
+
+/* Keys that vary normally within their blocks have just the mass that the second order says; with
+ * two channels on top that cancel, and are most of the variance, hardly any of it is true. */
+START_TEST(probe_finds_the_factor)
+{
+    struct small s;
+    make_uniform(&s);
+    srand(11);
+    for (int i = 0; i < TOKENS * DIM; i++) {
+        s.head.q[i] = normal();
+        s.head.k[i] = normal() * (s.blocks.block_of[i / DIM] % 2 ? 1.2f : 0.2f);
+    }
+    float honest = fit(&s);
+    for (int t = 0; t < TOKENS; t++) {
+        float large = 8 * normal();
+        s.head.q[t * DIM] = s.head.q[t * DIM + 1];
+        s.head.k[t * DIM] += large;
+        s.head.k[t * DIM + 1] -= large;
+    }
+    float misled = fit(&s);
+    ck_assert_msg(honest > 0.6f && honest < 1.4f, "%g", (double)honest);
+    ck_assert_msg(misled < 0.35f, "%g", (double)misled);
     free_small(&s);
 }
 END_TEST
@@ -472,6 +535,7 @@ int main(int argc, char **argv)
     tcase_add_test(figures, error_of_a_dropped_block);
     tcase_add_test(figures, oracles_know);
     tcase_add_test(figures, oracle_of_errors);
+    tcase_add_test(figures, probe_finds_the_factor);
     tcase_add_test(figures, summary);
     tcase_add_test(figures, between_points);
     tcase_add_test(figures, methods_by_name);
