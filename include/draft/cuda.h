@@ -29,7 +29,8 @@
  * Capture. draft_run only launches kernels: no allocation, no copy, no synchronisation, no host
  * function. The queue may be under capture into a graph; the graph may be launched any number of
  * times, with new contents of q, k and v at the same addresses, while the plan and the
- * draft_context exist. Plans, contexts and memory are made and destroyed outside of captures.
+ * draft_context exist. Plans, contexts and memory are made and destroyed outside of captures (and
+ * the first plan of a kind makes a self-test on the context's own queue: draft_plan_create).
  * Functions that would have to wait refuse with ARGUMENT while the context's own queue is under
  * capture.
  *

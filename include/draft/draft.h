@@ -91,7 +91,8 @@ struct draft_device_info {
     uint8_t uuid[16]; /* one GPU has the same in CUDA and in Vulkan; zero where unknown  */
     uint64_t memory;  /* bytes the device can use                                        */
     uint32_t types;   /* bit 1u << draft_type for each type that it can attend           */
-    char attend[32];  /* the best attend kernel it would take, e.g. "avx2", "scalar"     */
+    char attend[32];  /* the best attend kernel it would take, e.g. "avx2", "scalar"; a self-test
+                         may rule it out when a plan is made                              */
 };
 
 /* List every device of every backend, best backend first.
@@ -244,8 +245,13 @@ struct draft_plan_params {
  * workspace of its own. Must outlive the work enqueued with it; holds a little device memory. */
 typedef struct draft_plan draft_plan;
 
-/* Errors: ARGUMENT, UNSUPPORTED (type or size that the device or the format of the lists, 65535
- * blocks, cannot hold), MEMORY, DEVICE. */
+/* On CUDA and Vulkan the first plan of a kind - kernel, type and dim - makes a self-test of the kernel
+ * for attend: a few milliseconds on a GPU, on the context's own queue, which it waits for. One that
+ * computes wrongly is told at WARN, and the next takes its place. What was found is kept, in the
+ * user's folder for caches too ($XDG_CACHE_HOME/draft or ~/.cache/draft), until driver or kernel
+ * change.
+ * Errors: ARGUMENT, UNSUPPORTED (type or size that the device or the format of the lists, 65535
+ * blocks, cannot hold), MEMORY, DEVICE (also: each kernel that could be taken computes wrongly). */
 DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_plan_create(draft_context *context,
                                                             const struct draft_plan_params *params,
                                                             draft_plan **out);
