@@ -4,6 +4,8 @@
  * library. The cases, the reference and the tolerances are those of tests/. */
 #include "verify.h"
 
+#include "proof.h"
+
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,6 +197,57 @@ static void run_devices(struct run *run, bool with_f32, const struct test_case *
     }
 }
 
+/* The library's own test of a kernel for attend: without it no plan takes the kernel. */
+static void run_self_test(struct run *run, struct verify_device *d, const char *variant,
+                          const struct test_case *test)
+{
+    struct cell cell = {&d->device, "self-test", variant};
+    struct draft_proof proof;
+    log_clear(&d->device.log);
+    run->test = test;
+    cell_told_of(run, &cell, NULL);
+    draft_status status = draft_proof_run(d->device.context, variant, test->params.type,
+                                          test->params.shape.dim, &proof);
+    struct outcome outcome = {
+        .refused = status == DRAFT_ERROR_UNSUPPORTED,
+        .mismatches = proof.wrong || (status && status != DRAFT_ERROR_UNSUPPORTED),
+        .worst = proof.worst,
+        .seconds = proof.seconds,
+    };
+    const char *name = cell_name(&d->device, cell.stage, variant);
+    if (proof.wrong)
+        test_print("    %s: %s\n", name, proof.where);
+    else if (outcome.mismatches)
+        test_print("    %s: not finished: %s\n", name, draft_status_name(status));
+    cell_told_of(run, &cell, &outcome);
+}
+
+/* Has a case before this one the same type and dim? */
+static bool is_repeated(const struct test_case *const *cases, size_t c)
+{
+    size_t i = 0;
+    while (cases[i]->params.type != cases[c]->params.type ||
+           cases[i]->params.shape.dim != cases[c]->params.shape.dim)
+        i++;
+    return i < c;
+}
+
+/* In each type and dim of the cases. */
+static void run_self_tests(struct run *run, const struct test_case *const *cases)
+{
+    struct verify *v = run->verify;
+    for (size_t d = 0; d < v->device_count; d++) {
+        struct verify_device *device = &v->devices[d];
+        if (!device->device.context || !device->device.context->proofs)
+            continue;
+        const char *const *variants = device->device.context->backend->variants(DRAFT_ATTEND);
+        for (; *variants; variants++)
+            for (size_t c = 0; c < v->case_count; c++)
+                if (!is_repeated(cases, c) && cells_take(&device->device, cases[c]))
+                    run_self_test(run, device, *variants, cases[c]);
+    }
+}
+
 /* Cells came in the order in which they first ran; reports go device by device. */
 static void sort_tallies(struct verify *v)
 {
@@ -218,6 +271,7 @@ static void run_cases(struct verify *v, const struct test_case *const *cases)
     run_devices(&run, true, cases);
     cases_change_f32(DRAFT_F16);
     run_devices(&run, false, cases);
+    run_self_tests(&run, cases);
     program_progress_end(run.progress);
     test_print_to(NULL, NULL);
     free(run.text);
