@@ -105,6 +105,8 @@ template <class T, u32 lanes> DEVICE void pool(const draft_args &a)
     means[id] = all / (f32)size;
 }
 
+#include "pool_more.cuh" // draft_pool_more_*: with what plans beyond the paper's method have
+
 KERNEL(draft_pool_f16_64, CUDA_POOL_THREADS, 8)
 {
     pool<F16, 64 / PER_UNIT>(a);
@@ -123,4 +125,24 @@ KERNEL(draft_pool_bf16_64, CUDA_POOL_THREADS, 8)
 KERNEL(draft_pool_bf16_128, CUDA_POOL_THREADS, 8)
 {
     pool<BF16, 128 / PER_UNIT>(a);
+}
+
+KERNEL(draft_pool_more_f16_64, CUDA_POOL_THREADS, 4)
+{
+    pool_more<F16, 64 / PER_UNIT>(a);
+}
+
+KERNEL(draft_pool_more_f16_128, CUDA_POOL_THREADS, 4)
+{
+    pool_more<F16, 128 / PER_UNIT>(a);
+}
+
+KERNEL(draft_pool_more_bf16_64, CUDA_POOL_THREADS, 4)
+{
+    pool_more<BF16, 64 / PER_UNIT>(a);
+}
+
+KERNEL(draft_pool_more_bf16_128, CUDA_POOL_THREADS, 4)
+{
+    pool_more<BF16, 128 / PER_UNIT>(a);
 }

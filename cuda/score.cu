@@ -17,11 +17,8 @@
 //
 // 2 x S^2 x dim flops a head, bound by the multiply-adds: 0.1 ms for HunyuanVideo at 720p.
 //
-// draft_softmax: one row for each thread block, in registers as long as it fits; bound by memory
-// bandwidth: read and written once, 0.05 ms.
-#include <tile.cuh>
-
-#include "launch.h"
+// Other kernels: score_more.cuh, score_softmax.cuh.
+#include "score_softmax.cuh"
 
 constexpr u32 ROWS = CUDA_SCORE_ROWS;
 constexpr u32 COLUMNS = CUDA_SCORE_COLUMNS;
@@ -33,23 +30,24 @@ constexpr u32 STEP_THREADS = ROWS * QUADS;             // a thread: 4 elements o
 constexpr f32 LOG2_E = 1.44269504088896341f;
 static_assert(STEP_THREADS == CUDA_SCORE_THREADS && COLUMNS == CUDA_SCORE_THREADS, "see fetch");
 
-// The tile of this thread block: its head, counted over all samples, first row and column.
+// The tile of this thread block, of a product with S rows and `width` columns: its head, counted
+// over all samples, first row and column.
 struct Tile {
     u32 head, row, column;
 };
 
-DEVICE Tile tile_of(Geometry g)
+DEVICE Tile tile_of(Geometry g, u32 width)
 {
-    u32 columns = div_up(g->video_blocks, COLUMNS), tiles = div_up(g->video_blocks, ROWS) * columns;
+    u32 columns = div_up(width, COLUMNS), tiles = div_up(g->video_blocks, ROWS) * columns;
     u32 tile = block_id() % tiles;
     return {block_id() / tiles, tile / columns * ROWS, tile % columns * COLUMNS};
 }
 
-// Row `row` of the means of one head; rows from S on do not count, so any will do.
-DEVICE Global<const Unit> mean_of(const draft_args &a, Geometry g, addr means, u32 head, u32 row)
+// Row `row` of the `rows` means of one head; those behind the last do not count, so any will do.
+DEVICE Global<const Unit> mean_of(const draft_args &a, addr means, u32 head, u32 row, u32 rows)
 {
-    u32 s = g->video_blocks;
-    return rows_at<const Unit>(a, means, (addr)head * s + least(row, s - 1), g->dim / 4);
+    return rows_at<const Unit>(a, means, (addr)head * rows + least(row, rows - 1),
+                               geometry_of(a)->dim / 4);
 }
 
 // What a thread brings of each step: 4 elements of one row, 8 of one column.
@@ -118,7 +116,7 @@ DEVICE f32 bias_of(Geometry g, u32 j)
 DEVICE void write_logits(const draft_args &a, const f32 sum[8][8], Shared<Unit> part)
 {
     Geometry g = geometry_of(a);
-    Tile tile = tile_of(g); // once more: kept, it would take registers from the sums
+    Tile tile = tile_of(g, g->video_blocks); // once more, not kept in registers beside the sums
     u32 s = g->video_blocks, lane = lane_id();
     Global<f32> map = rows_at<f32>(a, g->map, (addr)tile.head * s, s);
     Shared<Unit> stage = part + warp_id() * 64;
@@ -146,23 +144,24 @@ DEVICE void write_logits(const draft_args &a, const f32 sum[8][8], Shared<Unit> 
     }
 }
 
-KERNEL(draft_score, CUDA_SCORE_THREADS, 4)
+// The products of a tile: rows of `left`, S for each head, by those of `right`, `width` for each
+// head of keys.
+DEVICE void multiply_tile(const draft_args &a, f32 sum[8][8], const Tile &tile, addr left,
+                          addr right, u32 width, Shared<Unit> parts)
 {
-    SHARED_ARRAY(Unit, parts, 2 * PART);
     Geometry g = geometry_of(a);
-    Tile tile = tile_of(g);
     u32 sample = tile.head / g->heads, head = tile.head % g->heads, id = thread_id();
-    Global<const Unit> q = mean_of(a, g, g->pooled_q, tile.head, tile.row + id % ROWS) + id / ROWS;
-    Global<const Unit> k = mean_of(a, g, g->pooled_k, sample * g->kv_heads + head / g->group,
-                                   tile.column + id);
-    f32 sum[8][8] = {};
+    Global<const Unit> q = mean_of(a, left, tile.head, tile.row + id % ROWS, g->video_blocks) +
+                           id / ROWS;
+    Global<const Unit> k =
+        mean_of(a, right, sample * g->kv_heads + head / g->group, tile.column + id, width);
     keep(shared_address(parts), fetch(q, k));
     block_barrier();
     u32 here = 0; // the part in use
-    for (u32 left = g->dim / DEPTH; left > 0; left--) {
+    for (u32 steps = g->dim / DEPTH; steps > 0; steps--) {
         q = q + QUADS;
         k = k + QUADS;
-        bool more = left > 1;
+        bool more = steps > 1;
         Fetched next = {};
         if (more)
             next = fetch(q, k);
@@ -172,88 +171,16 @@ KERNEL(draft_score, CUDA_SCORE_THREADS, 4)
             keep(shared_address(parts + here), next);
         block_barrier();
     }
+}
+
+KERNEL(draft_score, CUDA_SCORE_THREADS, 4)
+{
+    SHARED_ARRAY(Unit, parts, 2 * PART);
+    Geometry g = geometry_of(a);
+    f32 sum[8][8] = {};
+    multiply_tile(a, sum, tile_of(g, g->video_blocks), g->pooled_q, g->pooled_k, g->video_blocks,
+                  parts);
     write_logits(a, sum, parts);
 }
 
-// ---- Softmax -----------------------------------------------------------------------------------
-
-constexpr u32 WARPS = CUDA_SOFTMAX_THREADS / WARP;
-constexpr u32 HELD = 8; // logits of a thread at a time
-constexpr u32 SPAN = HELD * CUDA_SOFTMAX_THREADS;
-
-// The part of a row from `first` on that this thread looks after.
-DEVICE void load_part(f32 x[HELD], Global<const f32> row, u32 first, u32 s)
-{
-    UNROLL for (u32 i = 0; i < HELD; i++)
-    {
-        u32 j = first + i * CUDA_SOFTMAX_THREADS + thread_id();
-        x[i] = -INFINITE;
-        if (j < s)
-            x[i] = row[j];
-    }
-}
-
-DEVICE void store_part(Global<f32> row, const f32 x[HELD], u32 first, u32 s, f32 most, f32 scale)
-{
-    UNROLL for (u32 i = 0; i < HELD; i++)
-    {
-        u32 j = first + i * CUDA_SOFTMAX_THREADS + thread_id();
-        if (j < s)
-            row[j] = exp2_fast(x[i] - most) * scale;
-    }
-}
-
-// Maximum and sum of powers of all threads from those of each.
-DEVICE void reduce_all(f32 &most, f32 &sum)
-{
-    SHARED_ARRAY(f32, mosts, WARPS);
-    SHARED_ARRAY(f32, sums, WARPS);
-    f32 mine = most;
-    most = warp_max(most);
-    sum = warp_sum(mine > -INFINITE ? sum * exp2_fast(mine - most) : 0.0f);
-    if (lane_id() == 0) {
-        mosts[warp_id()] = most;
-        sums[warp_id()] = sum;
-    }
-    block_barrier();
-    UNROLL for (u32 w = 0; w < WARPS; w++)
-    {
-        f32 other = mosts[w];
-        most = other > most ? other : most;
-    }
-    sum = 0;
-    UNROLL for (u32 w = 0; w < WARPS; w++)
-    {
-        f32 other = mosts[w];
-        sum += other > -INFINITE ? sums[w] * exp2_fast(other - most) : 0.0f;
-    }
-}
-
-KERNEL(draft_softmax, CUDA_SOFTMAX_THREADS, 12)
-{
-    Geometry g = geometry_of(a);
-    u32 s = g->video_blocks, rows = g->batch * g->heads * s;
-    // Backwards: what was written last may still be in the cache.
-    Global<f32> row = rows_at<f32>(a, g->map, rows - 1 - block_id(), s);
-    f32 x[HELD], most = -INFINITE, sum = 0;
-    u32 first = 0;
-    for (;; first += SPAN) {
-        load_part(x, row, first, s);
-        f32 before = most;
-        UNROLL for (u32 i = 0; i < HELD; i++) most = x[i] > most ? x[i] : most;
-        if (most > -INFINITE) {
-            sum *= exp2_fast(before - most);
-            UNROLL for (u32 i = 0; i < HELD; i++) sum += exp2_fast(x[i] - most);
-        }
-        if (s - first <= SPAN)
-            break;
-    }
-    reduce_all(most, sum);
-    // Backwards: the last part is still here.
-    for (;; first -= SPAN) {
-        store_part(row, x, first, s, most, 1.0f / sum);
-        if (first == 0)
-            break;
-        load_part(x, row, first - SPAN, s);
-    }
-}
+#include "score_more.cuh" // for plans beyond the paper's method

@@ -22,9 +22,11 @@
 //            | warp 0              | warp 1              | ...    a section of the row each,
 //            | 32 columns | 32 ... | 32 columns | ...             one column for each lane
 //
+// The same kernels with _more know floors and mark the bias; draft_select_floor: select_floor.cuh.
+//
 // draft_select_order: query blocks by count, largest first, then by index; one for each thread,
 // which counts the blocks that come before it.
-#include "select_list.cuh"
+#include "select_floor.cuh"
 
 constexpr u32 ROWS = CUDA_SELECT_ROWS;
 constexpr u32 WIDE = 4; // units of a lane under way
@@ -78,6 +80,7 @@ DEVICE Search advance(const draft_args &a, Geometry g, const Scratch &scratch, u
     return s;
 }
 
+template <class Pairs>
 DEVICE void histogram(const draft_args &a, Geometry g, Global<u32> digits, u32 head, u32 first_row,
                       u32 pass, const Search &s)
 {
@@ -88,9 +91,9 @@ DEVICE void histogram(const draft_args &a, Geometry g, Global<u32> digits, u32 h
     u32 last = least(first_row + ROWS, g->video_blocks);
     u32 shift = shift_of<DIGIT_BITS>(pass), mask = mask_of<DIGIT_BITS>(pass), prefix = s.prefix;
     for (u32 i = first_row + warp_id(); i < last; i += WARPS) {
-        ForcedPairs forced = forced_pairs(g, i);
+        Pairs pairs = pairs_of<Pairs>(a, g, head, i);
         for_row(a, g, (addr)head * g->video_blocks + i, [&](bool inside, u32 j, u32 bits) {
-            u32 key = key_of(forced, j, bits), digit = key >> shift & (DIGITS - 1);
+            u32 key = key_of(pairs, j, bits), digit = key >> shift & (DIGITS - 1);
             if (inside & ((key & mask) == prefix))
                 atomic_add(sums + digit, 1);
         });
@@ -103,15 +106,16 @@ DEVICE void histogram(const draft_args &a, Geometry g, Global<u32> digits, u32 h
     }
 }
 
+template <class Pairs>
 DEVICE void count_ties(const draft_args &a, Geometry g, Global<u32> ties, u32 head, u32 first_row,
                        u32 cut)
 {
     u32 last = least(first_row + ROWS, g->video_blocks);
     for (u32 i = first_row + warp_id(); i < last; i += WARPS) {
-        ForcedPairs forced = forced_pairs(g, i);
+        Pairs pairs = pairs_of<Pairs>(a, g, head, i);
         u32 sum = 0;
         for_row(a, g, (addr)head * g->video_blocks + i, [&](bool inside, u32 j, u32 bits) {
-            sum += inside & (key_of(forced, j, bits) == cut);
+            sum += inside & (key_of(pairs, j, bits) == cut);
         });
         sum = warp_sum(sum);
         if (lane_id() == 0)
@@ -119,7 +123,7 @@ DEVICE void count_ties(const draft_args &a, Geometry g, Global<u32> ties, u32 he
     }
 }
 
-KERNEL(draft_select_head, CUDA_SELECT_THREADS, 10)
+template <class Pairs> DEVICE void select_head(const draft_args &a)
 {
     Geometry g = geometry_of(a);
     if (a.step == 0) {
@@ -137,14 +141,24 @@ KERNEL(draft_select_head, CUDA_SELECT_THREADS, 10)
     if (pass > 0)
         s = advance(a, g, scratch, head, pass - 1, first_row == 0);
     if (pass < PASSES)
-        histogram(a, g, global<u32>(histogram_of(scratch, pass)), head, first_row, pass, s);
+        histogram<Pairs>(a, g, global<u32>(histogram_of(scratch, pass)), head, first_row, pass, s);
     else if (s.some && g->rule != DRAFT_ABI_PAPER)
-        count_ties(a, g, scratch.ties, head, first_row, s.prefix);
+        count_ties<Pairs>(a, g, scratch.ties, head, first_row, s.prefix);
+}
+
+KERNEL(draft_select_head, CUDA_SELECT_THREADS, 10)
+{
+    select_head<ForcedPairs>(a);
+}
+
+KERNEL(draft_select_head_more, CUDA_SELECT_THREADS, 10)
+{
+    select_head<CertainPairs>(a);
 }
 
 // ---- List --------------------------------------------------------------------------------------
 
-KERNEL(draft_select_list, CUDA_SELECT_THREADS, 8)
+template <class Pairs> DEVICE void select_list(const draft_args &a)
 {
     Geometry g = geometry_of(a);
     // Backwards where the map was read forwards last: its end may still be in the cache.
@@ -153,7 +167,7 @@ KERNEL(draft_select_list, CUDA_SELECT_THREADS, 8)
     u32 i = block - g->prefix_blocks, s = g->video_blocks, count = g->blocks;
     Global<uint16_t> list = rows_at<uint16_t>(a, g->lists, work, g->blocks);
     if (i < s) {
-        u32 kept = write_video(a, g, head, i, list + g->prefix_blocks);
+        u32 kept = write_video<Pairs>(a, g, head, i, list + g->prefix_blocks);
         write_run(list, 0, g->prefix_blocks);
         write_run(list + (g->prefix_blocks + kept), g->prefix_blocks + s, g->suffix_blocks);
         count = g->prefix_blocks + kept + g->suffix_blocks;
@@ -162,6 +176,16 @@ KERNEL(draft_select_list, CUDA_SELECT_THREADS, 8)
     }
     if (thread_id() == 0)
         rows_at<u32>(a, g->counts, head, g->blocks)[block] = count;
+}
+
+KERNEL(draft_select_list, CUDA_SELECT_THREADS, 8)
+{
+    select_list<ForcedPairs>(a);
+}
+
+KERNEL(draft_select_list_more, CUDA_SELECT_THREADS, 8)
+{
+    select_list<CertainPairs>(a);
 }
 
 // ---- Order -------------------------------------------------------------------------------------

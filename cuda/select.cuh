@@ -19,6 +19,7 @@ constexpr u32 NONE = 0xffffffffu;   // no column
 // The forced pairs of a query row: the first columns and three more, NONE or wrapped below 0 where
 // there are none.
 struct ForcedPairs {
+    static constexpr bool MORE = false;
     u32 first, self, before, after;
 };
 
@@ -34,6 +35,21 @@ DEVICE u32 key_of(const ForcedPairs &f, u32 j, u32 bits)
 {
     bool forced = j < f.first || j == f.self || j == f.before || j == f.after;
     return forced ? FORCED : least(bits, FORCED - 1);
+}
+
+// Of a row with a floor also pairs that it keeps in any case: those above `key`, and those that
+// equal it before column `end`: select_floor.cuh. Without a floor {FORCED, 0}. For plans beyond the
+// paper's method.
+struct CertainPairs {
+    static constexpr bool MORE = true;
+    ForcedPairs forced;
+    u32 key, end;
+};
+
+DEVICE u32 key_of(const CertainPairs &c, u32 j, u32 bits)
+{
+    u32 key = key_of(c.forced, j, bits);
+    return key > c.key || (key == c.key && j < c.end) ? FORCED : key;
 }
 
 // The bits of one row of the map.
@@ -128,10 +144,11 @@ static_assert(1u << DIGIT_BITS == DIGITS && PASSES * DIGIT_BITS >= 32, "digits m
 static_assert(sizeof(Search) == CUDA_SELECT_STATE * sizeof(u32), "a state is a search");
 
 // Of one head. In scratch lie those of all heads: histograms [PASSES][DIGITS] at multiples of 16
-// bytes, then states [PASSES][CUDA_SELECT_STATE], then ties [S].
+// bytes, then states [PASSES][CUDA_SELECT_STATE], then ties [S], then where heads have a floor key
+// and end of CertainPairs [S][2].
 struct Scratch {
     addr digits; // address
-    Global<u32> states, ties;
+    Global<u32> states, ties, certain;
 };
 
 DEVICE Scratch scratch_of(const draft_args &a, Geometry g, u32 head)
@@ -140,7 +157,8 @@ DEVICE Scratch scratch_of(const draft_args &a, Geometry g, u32 head)
     addr heads = (addr)g->batch * g->heads, first = a.workspace + g->scratch;
     Global<u32> states = global<u32>(first) + heads * HISTOGRAMS, ties = states + heads * STATES;
     return {first + (addr)head * HISTOGRAMS * sizeof(u32), states + (addr)head * STATES,
-            ties + (addr)head * g->video_blocks};
+            ties + (addr)head * g->video_blocks,
+            ties + heads * g->video_blocks + (addr)head * g->video_blocks * 2};
 }
 
 DEVICE addr histogram_of(const Scratch &scratch, u32 pass)
@@ -156,4 +174,20 @@ DEVICE Search load_state(const draft_args &a, Geometry g, const Scratch &scratch
         return {0, budget_of(a, head % g->heads), 0, 1};
     Global<u32> p = scratch.states + (pass - 1) * CUDA_SELECT_STATE;
     return {p[0], p[1], p[2], p[3]};
+}
+
+// Which pairs of row i count as forced. Pairs: ForcedPairs where no head has a floor.
+template <class Pairs> DEVICE Pairs pairs_of(const draft_args &a, Geometry g, u32 head, u32 i);
+template <> DEVICE ForcedPairs pairs_of<ForcedPairs>(const draft_args &, Geometry g, u32, u32 i)
+{
+    return forced_pairs(g, i);
+}
+
+template <>
+DEVICE CertainPairs pairs_of<CertainPairs>(const draft_args &a, Geometry g, u32 head, u32 i)
+{
+    if (!(g->force & DRAFT_FORCED_FLOOR))
+        return {forced_pairs(g, i), FORCED, 0};
+    Global<const u32> certain = scratch_of(a, g, head).certain;
+    return {forced_pairs(g, i), certain[2 * i], certain[2 * i + 1]};
 }

@@ -1,88 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What draft_select_list is made of: the cut of one row, and its list. See select.cu.
+// What draft_select_list is made of: the cut that concerns one row, and its list. See select.cu.
 #pragma once
-#include "select.cuh"
-
-constexpr u32 AHEAD = 8; // columns of a lane under way
-
-// ---- Cut of one row ----------------------------------------------------------------------------
-
-constexpr u32 BYTES = 4, BYTE_BITS = 8, VALUES = 1u << BYTE_BITS;
-
-// Histograms of a byte; a lane counts in number lane % COPIES, since lanes that add different
-// weights to the same value would wait for each other.
-constexpr u32 COPIES = 4;
-
-DEVICE u32 mass_of(u32 bits)
-{
-    if (bits > 0x7f800000u) // NaN or negative
-        return 0;
-    return bits >= 0x3f800000u ? DRAFT_MASS_ONE : (u32)(float_of(bits) * 2147483648.0f);
-}
-
-// Adds up the weights of one byte: low and high half-words apart, so that 32 bits do.
-DEVICE void weigh_row(Global<const u32> row, const ForcedPairs &forced, u32 s, bool mass, u32 pass,
-                      u32 prefix, Shared<u32> low, Shared<u32> high)
-{
-    u32 shift = shift_of<BYTE_BITS>(pass), mask = mask_of<BYTE_BITS>(pass);
-    for (u32 first = thread_id(); first < s; first += AHEAD * THREADS) {
-        u32 x[AHEAD];
-        UNROLL for (u32 k = 0; k < AHEAD; k++)
-        {
-            x[k] = 0;
-            if (first + k * THREADS < s)
-                x[k] = row[first + k * THREADS];
-        }
-        UNROLL for (u32 k = 0; k < AHEAD; k++)
-        {
-            u32 j = first + k * THREADS, key = key_of(forced, j, x[k]);
-            if (j >= s || (key & mask) != prefix)
-                continue;
-            u32 value = key >> shift & (VALUES - 1);
-            if (!mass) { // the hardware adds up ones of a warp first
-                atomic_add(low + value, 1);
-                continue;
-            }
-            u32 weight = mass_of(x[k]);
-            atomic_add(low + value, weight & 0xffffu);
-            atomic_add(high + value, weight >> 16);
-        }
-    }
-}
-
-// Pairs or mass in units of 1 / DRAFT_MASS_ONE to keep in row i.
-DEVICE Search row_cut(const draft_args &a, Geometry g, u32 head, u32 i)
-{
-    SHARED_ARRAY(u32, low, COPIES * VALUES);
-    SHARED_ARRAY(u32, high, COPIES * VALUES);
-    constexpr u32 EACH = VALUES / THREADS;
-    Global<const u32> row = map_row(a, g, head, i);
-    ForcedPairs forced = forced_pairs(g, i);
-    bool mass = g->rule == DRAFT_ABI_MASS;
-    u32 copy = mass ? lane_id() % COPIES * VALUES : 0, first = thread_id() * EACH;
-    Search s = {0, budget_of(a, head % g->heads), 0, 1};
-    for (u32 pass = 0; pass < BYTES && !s.all_kept; pass++) {
-        UNROLL for (u32 c = 0; c < COPIES; c++)
-            UNROLL for (u32 d = c * VALUES + first; d < c * VALUES + first + EACH; d++)
-            {
-                low[d] = 0;
-                high[d] = 0;
-            }
-        block_barrier();
-        weigh_row(row, forced, g->video_blocks, mass, pass, s.prefix, low + copy, high + copy);
-        block_barrier();
-        s = next_digit<uint64_t, EACH>(s, shift_of<BYTE_BITS>(pass), [&](uint64_t weights[EACH]) {
-            UNROLL for (u32 d = 0; d < EACH; d++) weights[d] = 0;
-            UNROLL for (u32 c = 0; c < COPIES; c++)
-                UNROLL for (u32 d = 0; d < EACH; d++) weights[d] +=
-                    low[c * VALUES + first + d] + ((uint64_t)high[c * VALUES + first + d] << 16);
-        });
-    }
-    if (mass && s.prefix != FORCED && !s.all_kept)
-        s.wanted = div_up(s.wanted, mass_of(s.prefix)); // from mass to pairs
-    return s;
-}
+#include "select_row.cuh"
 
 // ---- Cut of the head, as far as one row is concerned -------------------------------------------
 
@@ -114,40 +34,26 @@ DEVICE Search head_cut(const draft_args &a, Geometry g, u32 head, u32 i)
     return s;
 }
 
-// What a cut makes of a key.
-struct Cut {
-    u32 floor; // keys from here on are kept
-    u32 tie;   // of those that equal this one `wanted` are; none where it is kept anyway
-    u32 wanted;
-};
-
-DEVICE Cut cut_of(const Search &s)
-{
-    if (s.all_kept)
-        return {0, FORCED, 0};
-    if (s.prefix == FORCED)
-        return {FORCED, FORCED, 0};
-    return {s.prefix + 1, s.prefix, s.wanted};
-}
-
 // ---- List --------------------------------------------------------------------------------------
 
 // The columns of a row that a warp looks after: first ... last - 1.
-struct Section {
+template <class Pairs> struct Section {
     Global<const u32> row;
-    ForcedPairs forced;
+    Pairs pairs;
     u32 first, last;
 };
 
-DEVICE Section section_of(const draft_args &a, Geometry g, u32 head, u32 i)
+template <class Pairs>
+DEVICE Section<Pairs> section_of(const draft_args &a, Geometry g, u32 head, u32 i)
 {
     u32 s = g->video_blocks, length = div_up(s, THREADS) * WARP;
     u32 first = least(warp_id() * length, s);
-    return {map_row(a, g, head, i), forced_pairs(g, i), first, least(first + length, s)};
+    return {map_row(a, g, head, i), pairs_of<Pairs>(a, g, head, i), first,
+            least(first + length, s)};
 }
 
 // The bits of AHEAD x 32 columns from `at` on; 0 beyond the section.
-DEVICE void load_bits(u32 bits[AHEAD], const Section &x, u32 at)
+template <class Pairs> DEVICE void load_bits(u32 bits[AHEAD], const Section<Pairs> &x, u32 at)
 {
     UNROLL for (u32 k = 0; k < AHEAD; k++)
     {
@@ -160,7 +66,8 @@ DEVICE void load_bits(u32 bits[AHEAD], const Section &x, u32 at)
 
 // Kept pairs in a section and, in the high half-word, ties: both together are fewer than 65536.
 // bits: of the first part of the section, and in the end of the last.
-DEVICE u32 count_section(const Section &x, const Cut &cut, u32 bits[AHEAD])
+template <class Pairs>
+DEVICE u32 count_section(const Section<Pairs> &x, const Cut &cut, u32 bits[AHEAD])
 {
     u32 sum = 0;
     for (u32 at = x.first; at < x.last; at += AHEAD * WARP) {
@@ -168,7 +75,7 @@ DEVICE u32 count_section(const Section &x, const Cut &cut, u32 bits[AHEAD])
             load_bits(bits, x, at);
         UNROLL for (u32 k = 0; k < AHEAD; k++)
         {
-            u32 j = at + k * WARP + lane_id(), key = key_of(x.forced, j, bits[k]);
+            u32 j = at + k * WARP + lane_id(), key = key_of(x.pairs, j, bits[k]);
             u32 one = key >= cut.floor ? 1 : key == cut.tie ? 0x10000u : 0;
             sum += j < x.last ? one : 0;
         }
@@ -176,10 +83,18 @@ DEVICE u32 count_section(const Section &x, const Cut &cut, u32 bits[AHEAD])
     return warp_sum(sum);
 }
 
+// attend takes a bias with the sign bit for -infinity: of pairs that are kept.
+DEVICE void mark(addr bias, u32 j, bool kept)
+{
+    Global<u32> row = global<u32>(bias);
+    row[j] = (row[j] & 0x7fffffffu) | (kept ? 0x80000000u : 0);
+}
+
 // Writes the list of a section to `list`. ties: those before the section; bits: of the section's
-// last part; offset: number of the first video block.
-DEVICE void write_section(const Section &x, const Cut &cut, u32 bits[AHEAD], u32 ties, u32 offset,
-                          Global<uint16_t> list)
+// last part; offset: number of the first video block; bias: the row's, or 0.
+template <class Pairs>
+DEVICE void write_section(const Section<Pairs> &x, const Cut &cut, u32 bits[AHEAD], u32 ties,
+                          u32 offset, Global<uint16_t> list, addr bias)
 {
     u32 below = (1u << lane_id()) - 1;
     for (u32 at = x.first; at < x.last; at += AHEAD * WARP) {
@@ -187,13 +102,15 @@ DEVICE void write_section(const Section &x, const Cut &cut, u32 bits[AHEAD], u32
             load_bits(bits, x, at);
         UNROLL for (u32 k = 0; k < AHEAD; k++)
         {
-            u32 j = at + k * WARP + lane_id(), key = key_of(x.forced, j, bits[k]);
+            u32 j = at + k * WARP + lane_id(), key = key_of(x.pairs, j, bits[k]);
             bool above = j < x.last && key >= cut.floor;
             u32 equal = warp_ballot(j < x.last && !above && key == cut.tie);
             bool tie = (equal >> lane_id() & 1) && ties + count_ones(equal & below) < cut.wanted;
             u32 kept = warp_ballot(above || tie);
             if (above || tie)
                 list[count_ones(kept & below)] = (uint16_t)(offset + j);
+            if (Pairs::MORE && bias && j < x.last)
+                mark(bias, j, above || tie);
             list = list + count_ones(kept);
             ties += count_ones(equal);
         }
@@ -226,20 +143,25 @@ DEVICE Totals add_sections(u32 count)
 }
 
 // The video part of the list of row i; returns its length.
+template <class Pairs>
 DEVICE u32 write_video(const draft_args &a, Geometry g, u32 head, u32 i, Global<uint16_t> list)
 {
-    Section x = section_of(a, g, head, i);
+    Section<Pairs> x = section_of<Pairs>(a, g, head, i);
     u32 bits[AHEAD];
     Search found;
     if (a.step > 0)
-        found = row_cut(a, g, head, i);
+        found = row_cut(a, g, head, i, budget_of(a, head % g->heads));
     load_bits(bits, x, x.first);
     if (a.step == 0) // while the bits are under way
         found = head_cut(a, g, head, i);
     Cut cut = cut_of(found);
     Totals t = add_sections(count_section(x, cut, bits));
+    addr bias = 0;
+    if (Pairs::MORE && g->tail != DRAFT_ABI_TAIL_DROP)
+        bias = a.workspace + g->bias +
+               ((addr)head * g->video_blocks + i) * g->bias_stride * sizeof(f32);
     write_section(x, cut, bits, t.ties, g->prefix_blocks,
-                  list + (t.kept + least(t.ties, cut.wanted)));
+                  list + (t.kept + least(t.ties, cut.wanted)), bias);
     return t.all_kept + least(t.all_ties, cut.wanted);
 }
 

@@ -13,10 +13,15 @@ DEVICE Geometry geometry_of(const draft_args &a)
     return global<const draft_geometry>(a.geometry);
 }
 
-// The number behind the geometry that belongs to a head: see kernel_abi.h.
+// The numbers behind the geometry that belong to a head: see kernel_abi.h.
 DEVICE u32 budget_of(const draft_args &a, u32 head)
 {
     return global<const u32>(a.geometry + sizeof(draft_geometry))[head];
+}
+
+DEVICE u32 floor_of(const draft_args &a, u32 head)
+{
+    return budget_of(a, geometry_of(a)->heads + head);
 }
 
 // The tables behind the geometry: offsets[class][slot], and the span of a block.
@@ -109,6 +114,45 @@ DEVICE u32 slot_token(Geometry g, const Block &b, u32 i)
     u32 h = row % b.height, t = row / b.height;
     return (t * g->height + h) * g->width + w;
 }
+
+// ---- Quarters -----------------------------------------------------------------------------------
+
+// Slots of the quarter along one axis of a block. Takes the axis's bit off the quarter's number.
+DEVICE u32 quarter_extent(u32 extent, u32 split, u32 &quarter)
+{
+    if (split == 0)
+        return extent;
+    u32 lower = least(extent, split), upper = quarter % 2;
+    quarter /= 2;
+    return upper ? extent - lower : lower;
+}
+
+// Tokens of a quarter of a video block; 0 where the tile has no such quarter.
+DEVICE u32 quarter_size(Geometry g, const Block &b, u32 quarter)
+{
+    u32 size = quarter_extent(b.width, g->split_w, quarter);
+    size *= quarter_extent(b.height, g->split_h, quarter);
+    size *= quarter_extent(b.frames, g->split_t, quarter);
+    return quarter == 0 ? size : 0;
+}
+
+// The quarter that slot i of a video block lies in.
+DEVICE u32 quarter_of(Geometry g, const Block &b, u32 i)
+{
+    u32 w = i % b.width, row = i / b.width, bit = 1, quarter = 0;
+    u32 h = row % b.height, t = row / b.height;
+    if (g->split_w > 0) {
+        quarter += w >= g->split_w ? bit : 0;
+        bit *= 2;
+    }
+    if (g->split_h > 0) {
+        quarter += h >= g->split_h ? bit : 0;
+        bit *= 2;
+    }
+    return quarter + (g->split_t > 0 && t >= g->split_t ? bit : 0);
+}
+
+// ---- Warps --------------------------------------------------------------------------------------
 
 // Sum over the warp; every lane gets it.
 template <class T> DEVICE T warp_sum(T x)

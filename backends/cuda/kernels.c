@@ -51,6 +51,16 @@ static uint64_t head_count(const struct draft_geometry *g)
     return (uint64_t)g->batch * g->heads;
 }
 
+static uint64_t row_blocks(const struct draft_geometry *g)
+{
+    return head_count(g) * g->video_blocks;
+}
+
+static bool has_tail(const struct draft_geometry *g)
+{
+    return g->tail != DRAFT_ABI_TAIL_DROP;
+}
+
 static const char *fits_all(const struct cuda_caps *caps, const struct draft_geometry *g)
 {
     (void)caps, (void)g;
@@ -77,9 +87,11 @@ static uint64_t pool_blocks(const struct draft_geometry *g)
 static uint32_t pool_passes(const struct draft_geometry *g, struct cuda_pass *out)
 {
     static const char *const kernels[TYPES][2] = BY_TYPE_AND_DIM("pool");
+    static const char *const more[TYPES][2] = BY_TYPE_AND_DIM("pool_more");
+    bool plain = g->scorer == DRAFT_ABI_SCORER_MEAN && !has_tail(g);
     out[0] = (struct cuda_pass){
         .module = CUDA_MODULE_POOL,
-        .kernel = kernels[g->type - DRAFT_ABI_F16][g->dim > 64],
+        .kernel = (plain ? kernels : more)[g->type - DRAFT_ABI_F16][g->dim > 64],
         .threads = CUDA_POOL_THREADS,
         .blocks = pool_blocks,
     };
@@ -88,33 +100,46 @@ static uint32_t pool_passes(const struct draft_geometry *g, struct cuda_pass *ou
 
 /* ---- score ----------------------------------------------------------------------------------- */
 
-static uint64_t score_blocks(const struct draft_geometry *g)
+/* Tiles of a product with S rows and `width` columns for each head. */
+static uint64_t tile_blocks(const struct draft_geometry *g, uint64_t width)
 {
     return head_count(g) * div_up(g->video_blocks, CUDA_SCORE_ROWS) *
-           div_up(g->video_blocks, CUDA_SCORE_COLUMNS);
+           div_up(width, CUDA_SCORE_COLUMNS);
 }
 
-static uint64_t softmax_blocks(const struct draft_geometry *g)
+static uint64_t score_blocks(const struct draft_geometry *g)
 {
-    return head_count(g) * g->video_blocks;
+    return tile_blocks(g, g->video_blocks);
+}
+
+static uint64_t quarter_blocks(const struct draft_geometry *g)
+{
+    return tile_blocks(g, (uint64_t)g->bias_stride * DRAFT_QUARTERS);
+}
+
+static uint64_t bias_blocks(const struct draft_geometry *g)
+{
+    return tile_blocks(g, g->bias_stride);
+}
+
+static struct cuda_pass score_pass(const char *kernel, uint32_t threads,
+                                   uint64_t (*blocks)(const struct draft_geometry *))
+{
+    return (struct cuda_pass){
+        .module = CUDA_MODULE_SCORE, .kernel = kernel, .threads = threads, .blocks = blocks};
 }
 
 static uint32_t score_passes(const struct draft_geometry *g, struct cuda_pass *out)
 {
-    (void)g;
-    out[0] = (struct cuda_pass){
-        .module = CUDA_MODULE_SCORE,
-        .kernel = "draft_score",
-        .threads = CUDA_SCORE_THREADS,
-        .blocks = score_blocks,
-    };
-    out[1] = (struct cuda_pass){
-        .module = CUDA_MODULE_SCORE,
-        .kernel = "draft_softmax",
-        .threads = CUDA_SOFTMAX_THREADS,
-        .blocks = softmax_blocks,
-    };
-    return 2;
+    uint32_t n = 0;
+    out[n++] = g->quarters ? score_pass("draft_score_quarters", CUDA_SCORE_THREADS, quarter_blocks)
+                           : score_pass("draft_score", CUDA_SCORE_THREADS, score_blocks);
+    out[n++] = score_pass("draft_softmax", CUDA_SOFTMAX_THREADS, row_blocks);
+    if (g->tail == DRAFT_ABI_TAIL_MEAN)
+        out[n++] = score_pass("draft_score_bias", CUDA_SCORE_THREADS, bias_blocks);
+    if (g->tail == DRAFT_ABI_TAIL_FITTED)
+        out[n++] = score_pass("draft_score_moments", CUDA_SCORE_THREADS, bias_blocks);
+    return n;
 }
 
 /* ---- select ---------------------------------------------------------------------------------- */
@@ -124,11 +149,18 @@ static bool row_budgets(const struct draft_geometry *g)
     return g->rule == DRAFT_ABI_ROW || g->rule == DRAFT_ABI_MASS;
 }
 
-/* For each head the histograms and states of the passes, and how many ties each row has. */
+static bool has_floors(const struct draft_geometry *g)
+{
+    return g->force & DRAFT_FORCED_FLOOR;
+}
+
+/* For each head the histograms and states of the passes, how many ties each row has, and what it
+ * keeps in any case. */
 static uint64_t select_scratch(const struct draft_geometry *g)
 {
+    uint64_t of_row = has_floors(g) ? 3 : 1;
     uint64_t words =
-        CUDA_SELECT_PASSES * (CUDA_SELECT_DIGITS + CUDA_SELECT_STATE) + (uint64_t)g->video_blocks;
+        CUDA_SELECT_PASSES * (CUDA_SELECT_DIGITS + CUDA_SELECT_STATE) + of_row * g->video_blocks;
     return row_budgets(g) ? 0 : head_count(g) * words * sizeof(uint32_t);
 }
 
@@ -166,17 +198,22 @@ static struct cuda_pass select_pass(const char *kernel, uint32_t step,
 
 static uint32_t select_passes(const struct draft_geometry *g, struct cuda_pass *out)
 {
+    bool more = has_floors(g) || has_tail(g);
+    const char *head = has_floors(g) ? "draft_select_head_more" : "draft_select_head";
     uint32_t n = 0;
     if (!row_budgets(g)) {
-        out[n++] = select_pass("draft_select_head", 0, clear_blocks);
+        out[n++] = select_pass(head, 0, clear_blocks);
+        if (has_floors(g))
+            out[n++] = select_pass("draft_select_floor", 0, row_blocks);
         for (uint32_t step = 1; step <= CUDA_SELECT_PASSES + 1; step++)
-            out[n++] = select_pass("draft_select_head", step, head_blocks);
+            out[n++] = select_pass(head, step, head_blocks);
     }
-    out[n++] = select_pass("draft_select_list", row_budgets(g), list_blocks);
+    out[n++] = select_pass(more ? "draft_select_list_more" : "draft_select_list", row_budgets(g),
+                           list_blocks);
     out[n++] = select_pass("draft_select_order", 0, order_blocks);
     return n;
 }
-_Static_assert(1 + CUDA_SELECT_PASSES + 1 + 2 <= CUDA_MAX_PASSES, "passes of select");
+_Static_assert(2 + CUDA_SELECT_PASSES + 1 + 2 <= CUDA_MAX_PASSES, "passes of select");
 
 /* ---- attend ---------------------------------------------------------------------------------- */
 
