@@ -41,6 +41,8 @@ struct run {
     struct job_fidelity fidelity;
     void *result;
     float *lse, *kept_lse;
+    struct draft_probe *probe; /* of each head, or NULL */
+    double probe_seconds;
     struct program_output *out_file, *lse_file;
     struct program_progress *progress;
     uint64_t done;
@@ -83,7 +85,8 @@ static int parse(struct request *r, int argc, char **argv)
         {"tail", 0, PROGRAM_CHOICE, &r->tail, "TAIL", "what becomes of pairs that are left out",
          job_tail_names, &r->tail_given},
         {"factors", 0, PROGRAM_REALS, &r->factors, "X,X,...",
-         "of each head, or one for all, for --tail fitted (default 0)", NULL, NULL},
+         "of each head, or one for all, for --tail fitted\n(default: a probe finds them)", NULL,
+         NULL},
         {"scale", 0, PROGRAM_REAL, &r->scale, "X", "of the logits (default 1 / sqrt(dim))", NULL,
          NULL},
         {"type", 0, PROGRAM_CHOICE, &r->type, "TYPE",
@@ -176,13 +179,32 @@ static bool check_factors(const struct run *run)
     return true;
 }
 
-/* --factors, the same for each sample. */
-static draft_status write_factors(const struct run *run)
+/* What the library finds, with the time that takes. */
+static draft_status probe(struct run *run)
+{
+    const struct job_buffers *b = &run->buffers;
+    size_t count = (size_t)run->params.shape.batch * run->params.shape.heads;
+    struct draft_run_params params = {.q.data = b->q,
+                                      .k.data = b->k,
+                                      .v.data = b->v,
+                                      .workspace = run->job.workspace,
+                                      .valid = b->valid};
+    run->probe = program_calloc(count, sizeof *run->probe);
+    double start = program_now();
+    draft_status status = draft_probe_run(run->job.plan, &params, NULL, run->probe);
+    run->probe_seconds = program_now() - start;
+    return status;
+}
+
+/* --factors, the same for each sample; without, those of a probe. */
+static draft_status find_factors(struct run *run)
 {
     const struct program_reals *list = &run->request->factors;
     size_t heads = run->params.shape.heads, count = run->params.shape.batch * heads;
-    if (!list->count)
+    if (run->params.tail != DRAFT_TAIL_FITTED)
         return DRAFT_OK;
+    if (!list->count)
+        return probe(run);
     float *factors = program_calloc(count, sizeof *factors);
     for (size_t i = 0; i < count; i++)
         factors[i] = (float)list->values[list->count == 1 ? 0 : i % heads];
@@ -255,7 +277,7 @@ static draft_status prepare(struct run *run)
         status = job_buffers_create(run->context, &run->params.shape, run->params.type,
                                     run->inputs.q.tensor.data, run->inputs.k.tensor.data,
                                     run->inputs.v.tensor.data, run->valid, &run->buffers);
-    return status == DRAFT_OK ? write_factors(run) : status;
+    return status == DRAFT_OK ? find_factors(run) : status;
 }
 
 static draft_status compute(struct run *run)
@@ -363,6 +385,19 @@ static cJSON *json_check(const struct run *run)
     return json;
 }
 
+static cJSON *json_probe(const struct run *run)
+{
+    cJSON *json = cJSON_CreateObject(), *heads = cJSON_AddArrayToObject(json, "heads");
+    cJSON_AddNumberToObject(json, "seconds", run->probe_seconds);
+    for (size_t h = 0; h < (size_t)run->params.shape.batch * run->params.shape.heads; h++) {
+        cJSON *head = cJSON_CreateObject();
+        cJSON_AddNumberToObject(head, "error", run->probe[h].error);
+        cJSON_AddNumberToObject(head, "factor", run->probe[h].factor);
+        cJSON_AddItemToArray(heads, head);
+    }
+    return json;
+}
+
 static int report_json(const struct run *run)
 {
     cJSON *json = cJSON_CreateObject();
@@ -373,6 +408,8 @@ static int report_json(const struct run *run)
         cJSON_AddStringToObject(json, "score", job_scorer_names[run->request->scorer]);
     if (run->request->tail_given)
         cJSON_AddStringToObject(json, "tail", job_tail_names[run->request->tail]);
+    if (run->probe)
+        cJSON_AddItemToObject(json, "probe", json_probe(run));
     cJSON_AddItemToObject(json, "stages", report_json_stages(&run->job, &run->timing));
     cJSON_AddNumberToObject(json, "median_seconds", report_total(run->timing.median));
     cJSON_AddNumberToObject(json, "attend_gflops",
@@ -418,6 +455,21 @@ static void report_check(const struct run *run)
     program_table_print(table);
 }
 
+static void report_probe(const struct run *run, struct program_table *table)
+{
+    if (!run->probe)
+        return;
+    struct draft_probe least = run->probe[0], most = run->probe[0];
+    for (size_t h = 1; h < (size_t)run->params.shape.batch * run->params.shape.heads; h++) {
+        least.error = fmin(least.error, run->probe[h].error);
+        most.error = fmax(most.error, run->probe[h].error);
+        least.factor = fmin(least.factor, run->probe[h].factor);
+        most.factor = fmax(most.factor, run->probe[h].factor);
+    }
+    program_table_add(table, "probe\t%.1f ms: factors %.2f to %.2f, error of heads %.3f to %.3f",
+                      1e3 * run->probe_seconds, least.factor, most.factor, least.error, most.error);
+}
+
 static void report(const struct run *run)
 {
     const struct draft_layout *l = &run->job.layout;
@@ -438,6 +490,7 @@ static void report(const struct run *run)
     if (run->density.tail > 0)
         program_table_add(table, "pooled keys\t%.2f %% of token pairs more (tail %s)",
                           100 * run->density.tail, job_tail_names[run->params.tail - 1]);
+    report_probe(run, table);
     if (run->density.empty_rows)
         program_table_add(table, "empty rows\t%llu query blocks keep nothing: out = 0",
                           (unsigned long long)run->density.empty_rows);
@@ -501,6 +554,7 @@ static void release(struct run *run)
     free(run->result);
     free(run->lse);
     free(run->kept_lse);
+    free(run->probe);
 }
 
 int draft_cmd_run(int argc, char **argv)
