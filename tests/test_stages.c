@@ -115,8 +115,16 @@ static void strew(struct rig *rig, struct buffer *b, draft_type type, uint32_t e
     free(bytes);
 }
 
-static const char *const strange_cases[] = {"plain",          "batch valid",  "rule mass",
-                                            "rule paper 0.5", "rule row 0.5", "tile 2x3x4"};
+static const char *const strange_cases[] = {"plain",
+                                            "batch valid",
+                                            "rule mass",
+                                            "rule paper 0.5",
+                                            "rule row 0.5",
+                                            "tile 2x3x4",
+                                            "beyond lse gap row f16",
+                                            "beyond fitted f32",
+                                            "beyond floor not self",
+                                            "beyond max fitted bf16"};
 
 START_TEST(not_numbers)
 {
