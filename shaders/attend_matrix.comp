@@ -1,7 +1,7 @@
 #version 460
 // SPDX-License-Identifier: MIT
 //
-// attend on matrix units (VK_KHR_cooperative_matrix): f16 products, f32 sums.
+// attend on matrix units (VK_KHR_cooperative_matrix): products of f16 or bf16, sums in f32.
 //
 //   workgroup   one query block; its rows in strips of M, a strip for each subgroup at a time:
 //                 rows  0 ... M - 1  subgroup 0;  M ... 2 M - 1  subgroup 1;  ...
@@ -17,9 +17,15 @@
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_shader_subgroup_basic : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #pragma use_vulkan_memory_model
+#ifdef TYPE /* 2 */
+#extension GL_EXT_bfloat16 : require
+#define Element bfloat16_t
+#else
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#define Element float16_t
 #define TYPE 1
+#endif
 #include "attend.glsl"
 
 #define THREADS 128
@@ -31,14 +37,14 @@ layout(local_size_x = THREADS) in;
 #define ROW_UNITS (DIM / PER_UNIT)
 #define PITCH (ROW_UNITS + 1) /* units; odd, so that rows fall on different banks */
 
-#define Left coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA>
-#define Right coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB>
+#define Left coopmat<Element, gl_ScopeSubgroup, M, K, gl_MatrixUseA>
+#define Right coopmat<Element, gl_ScopeSubgroup, K, N, gl_MatrixUseB>
 #define Sums coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
 
 // All subgroups together have at most DRAFT_BLOCK rows: M is not above the size of a subgroup.
 shared uvec4 tile[KEYS * PITCH];
 shared float s[DRAFT_BLOCK * KEYS];
-shared float16_t p[DRAFT_BLOCK * KEYS];
+shared Element p[DRAFT_BLOCK * KEYS];
 shared float keep[DRAFT_BLOCK];
 
 #define ID gl_LocalInvocationIndex
@@ -106,7 +112,7 @@ void softmax_step(uint keys, inout float m, inout float l)
         [[unroll]] for (uint i = 0; i < KEYS; i++) {
             x[i] = exp2(x[i] - base);
             l += x[i];
-            p[row * KEYS + i] = float16_t(x[i]);
+            p[row * KEYS + i] = Element(x[i]);
         }
         m = most;
         keep[row] = factor;

@@ -28,7 +28,7 @@ static const struct {
 #define BY(name, structure, member)                                                                \
 #member, "VK_" name, offsetof(struct vk_request, structure.member), 0
     {IN(v11, storageBuffer16BitAccess), VK_TIER_F16},
-    {IN(v12, shaderFloat16), VK_TIER_F16 | VK_TIER_MATRIX | VK_TIER_MATRIX_WORKGROUP},
+    {IN(v12, shaderFloat16), VK_TIER_F16 | MATRICES},
     {IN(v12, vulkanMemoryModel), MATRICES},
     {IN(v12, vulkanMemoryModelDeviceScope), MATRICES},
     {"subgroupSizeControl", "VK_EXT_subgroup_size_control",

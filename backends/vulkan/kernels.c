@@ -19,6 +19,12 @@
 
 SHADER(attend_f16_f16_64)
 SHADER(attend_f16_f16_128)
+SHADER(attend_coopmat_bf16_16x16x16_64)
+SHADER(attend_coopmat_bf16_16x16x16_128)
+SHADER(attend_coopmat_bf16_8x16x16_64)
+SHADER(attend_coopmat_bf16_8x16x16_128)
+SHADER(attend_coopmat_bf16_8x8x8_64)
+SHADER(attend_coopmat_bf16_8x8x8_128)
 SHADER(attend_coopmat_16x16x16_64)
 SHADER(attend_coopmat_16x16x16_128)
 SHADER(attend_coopmat_8x16x16_64)
@@ -353,11 +359,9 @@ static const char *coopmat_refuses(const struct vk_caps *caps, const struct draf
                                    uint32_t shape, uint32_t rows)
 {
     enum { SHARED = 20480 }; /* attend_matrix.comp takes a little less */
-    if (g->type != DRAFT_ABI_F16)
-        return "it multiplies f16 only";
-    if (g->tail != DRAFT_ABI_TAIL_DROP)
-        return "it knows no pooled keys";
-    if (!(caps->matrix_shapes & shape))
+    if (g->type == DRAFT_ABI_F32)
+        return "it multiplies f16 and bf16 only";
+    if (!((g->type == DRAFT_ABI_F16 ? caps->matrix_shapes : caps->matrix_shapes_bf16) & shape))
         return "the device has no matrices of this shape";
     if (!coopmat_subgroup(caps, rows) &&
         (caps->subgroup_size < rows || DRAFT_BLOCK % caps->subgroup_size))
@@ -369,9 +373,10 @@ static const char *coopmat_refuses(const struct vk_caps *caps, const struct draf
     static uint32_t coopmat_##shape##_passes(const struct vk_caps *caps,                           \
                                              const struct draft_geometry *g, struct vk_pass *out)  \
     {                                                                                              \
-        const struct vk_shader shaders[2] = {CODE(attend_coopmat_##shape##_64),                    \
-                                             CODE(attend_coopmat_##shape##_128)};                  \
-        return coopmat_pass(caps, g, shaders, rows, out);                                          \
+        const struct vk_shader shaders[2][2] = {                                                   \
+            {CODE(attend_coopmat_##shape##_64), CODE(attend_coopmat_##shape##_128)},               \
+            {CODE(attend_coopmat_bf16_##shape##_64), CODE(attend_coopmat_bf16_##shape##_128)}};    \
+        return coopmat_pass(caps, g, shaders[g->type == DRAFT_ABI_BF16], rows, out);               \
     }                                                                                              \
     static const char *coopmat_##shape##_refuses(const struct vk_caps *caps,                       \
                                                  const struct draft_geometry *g)                   \
@@ -387,8 +392,6 @@ static const char *coopmat2_refuses(const struct vk_caps *caps, const struct dra
 {
     if (g->type != DRAFT_ABI_F16 && g->type != DRAFT_ABI_BF16)
         return "it multiplies f16 and bf16 only";
-    if (g->tail != DRAFT_ABI_TAIL_DROP)
-        return "it knows no pooled keys";
     if (!caps->matrix2 && !caps->matrix2_ext)
         return "the device does not reduce, convert and map matrices";
     if (!((g->type == DRAFT_ABI_F16 ? caps->matrix_shapes : caps->matrix_shapes_bf16) & shape))
@@ -425,8 +428,6 @@ static const char *workgroup_refuses(const struct vk_caps *caps, const struct dr
     enum { THREADS = 256, SIDE = 128 }; /* attend_workgroup.comp */
     if (g->type != DRAFT_ABI_F16)
         return "it multiplies f16 only";
-    if (g->tail != DRAFT_ABI_TAIL_DROP)
-        return "it knows no pooled keys";
     if (!caps->matrix_workgroup)
         return "the device has no matrices of workgroups";
     if (!(caps->matrix_workgroups & THREADS) || caps->matrix_side < SIDE)
