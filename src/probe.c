@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The probe: a few query blocks are attended densely, then as the plan does, and compared. It uses the
- * stages as any caller could: whole lists for the blocks of the probe and empty ones for others. */
+ * The probe: a few query blocks are attended densely, then as the plan does, and compared. It uses
+ * the stages as any caller could: whole lists for the blocks of the probe, empty ones for others. */
 #include <math.h>
 #include <string.h>
 
@@ -51,8 +51,8 @@ static double decode(uint32_t type, const uint8_t *at)
     return half & 0x8000 ? -x : x;
 }
 
-/* Distinct blocks by a linear congruential generator, ascending: each block is taken with the chance
- * that is left for it. */
+/* Distinct blocks, ascending, by a linear congruential generator: each block is taken with the
+ * chance that is left for it. */
 static void choose_blocks(struct probe *p, uint64_t seed)
 {
     uint32_t s = p->plan->geometry.video_blocks, n = 0;

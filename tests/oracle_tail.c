@@ -11,8 +11,8 @@
 
 /* ---- Quarters ---- */
 
-/* Where the tile is cut, for t, h, w: 0 where it is not. Of two axes of one length w is longer than h,
- * and h than t. */
+/* Where the tile is cut, for t, h, w: 0 where it is not. Of two axes of one length w is longer than
+ * h, and h than t. */
 static void find_cuts(const struct oracle_grid *g, uint32_t cut[3])
 {
     const uint32_t extent[3] = {g->tile.t, g->tile.h, g->tile.w};

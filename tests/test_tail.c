@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * What must be true of the pooled keys as a whole, whatever the backend: they are exact where blocks
- * are constant, never hold more mass than what they stand for, change nothing where nothing is left
- * out, and do not harm where keys cancel. And of floors: each row has its share. */
+ * are constant, never hold more mass than what they stand for, change nothing where nothing is
+ * left out, and do no harm where keys cancel. A probe tells the error; floors give each row its
+ * share. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
