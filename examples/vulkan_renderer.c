@@ -27,6 +27,7 @@
 #include <draft/vulkan.h>
 
 enum { HEADS = 2, DIM = 64, FRAMES = 2, MOST_CHUNKS = 8, MOST_DEVICES = 8, SKIPPED = 77 };
+enum { MOST_EXTENSIONS = 32 };
 
 /* Ends with a message where a call of Vulkan or of the library fails. */
 #define TRY(call)                                                                                  \
@@ -123,8 +124,12 @@ struct program {
     VkDevice device;
     uint32_t family;
     VkQueue queue;
-    VkPhysicalDeviceVulkan12Features features;
-    const char *extensions[32];
+    VkPhysicalDeviceVulkan12Features features; /* the first of the chain */
+    VkPhysicalDeviceVulkan11Features features11;
+#ifdef VK_KHR_cooperative_matrix
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
+#endif
+    const char *extensions[MOST_EXTENSIONS];
     uint32_t extension_count;
     VkSemaphore timeline; /* a value for each submission */
     uint64_t submitted;
@@ -152,6 +157,41 @@ static struct draft_vulkan_native native_of(const struct program *p)
     };
 }
 
+/* Places for the features that kernels use: the more there are, the faster the kernels. Only a device
+ * that has an extension may be asked for its features. */
+static void chain_features(struct program *p)
+{
+    p->features = (VkPhysicalDeviceVulkan12Features){
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+        .pNext = &p->features11,
+        .timelineSemaphore = VK_TRUE, /* what the renderer wants for itself */
+    };
+    p->features11 = (VkPhysicalDeviceVulkan11Features){
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES};
+#ifdef VK_KHR_cooperative_matrix
+    p->matrix = (VkPhysicalDeviceCooperativeMatrixFeaturesKHR){
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
+    for (uint32_t i = 0; i < p->extension_count; i++)
+        if (strcmp(p->extensions[i], VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) == 0)
+            p->features11.pNext = &p->matrix;
+#endif
+}
+
+/* Does the library take p->physical? Then features and extensions are what to enable on it. */
+static bool takes_device(struct program *p)
+{
+    struct draft_vulkan_native native = native_of(p);
+    p->extension_count = MOST_EXTENSIONS; /* all that might be of use */
+    if (draft_vulkan_requirements(NULL, &native, NULL, p->extensions, &p->extension_count) !=
+            DRAFT_OK ||
+        p->extension_count > MOST_EXTENSIONS)
+        return false;
+    chain_features(p);
+    p->extension_count = MOST_EXTENSIONS; /* those of what the chain has a place for */
+    return draft_vulkan_requirements(NULL, &native, &p->features, p->extensions,
+                                     &p->extension_count) == DRAFT_OK;
+}
+
 /* NULL, or why there is nothing to run on. */
 static const char *find_device(struct program *p)
 {
@@ -172,14 +212,7 @@ static const char *find_device(struct program *p)
         return "the devices cannot be listed";
     for (uint32_t i = 0; i < count; i++) { /* the first that the library takes */
         p->physical = devices[i];
-        p->features = (VkPhysicalDeviceVulkan12Features){
-            .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-            .timelineSemaphore = VK_TRUE, /* what the renderer wants for itself */
-        };
-        struct draft_vulkan_native native = native_of(p);
-        p->extension_count = sizeof p->extensions / sizeof *p->extensions;
-        if (draft_vulkan_requirements(NULL, &native, &p->features, p->extensions,
-                                      &p->extension_count) == DRAFT_OK)
+        if (takes_device(p))
             return NULL;
     }
     return "no Vulkan device fits the library";
@@ -419,8 +452,8 @@ static int render(struct program *p, unsigned frame)
     size_t wrong = 0;
     for (size_t i = 0; i < p->count; i++) /* rounding may move the last bit */
         wrong += out[i] < level - 1 || out[i] > level + 1;
-    printf("frame %u: attention in %u parts, %zu of %zu numbers are wrong\n", frame, p->chunks,
-           wrong, p->count);
+    printf("frame %u: attention by %s in %u parts, %zu of %zu numbers are wrong\n", frame,
+           draft_plan_kernel(p->plan, DRAFT_ATTEND), p->chunks, wrong, p->count);
     return wrong > 0;
 }
 
