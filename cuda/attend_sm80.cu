@@ -17,39 +17,39 @@
 // free: a counter of our own would do the same and would have to be reset.
 // Bound by the matrix units: 4 x ROWS x KEYS x DIM flops for 4 x KEYS x DIM bytes, which the cache
 // mostly has: neighbouring rows keep neighbouring blocks.
-#include "attend_sm80_tiles.cuh"
+#include "attend_sm80_store.cuh"
 
 // ---- Products -----------------------------------------------------------------------------------
 
-// Logits before scaling: q of the warp's rows times k of the step.
-template <class T, u32 DIM>
-DEVICE void multiply_qk(f32 (&s)[FRAGMENTS][KEYS / 2], u32 q, u32 k)
+// Logits before scaling: q of the warp's rows times 2 n keys of the step.
+template <class T, u32 DIM, u32 n>
+DEVICE void multiply_qk(f32 (&s)[FRAGMENTS][n], u32 q, u32 k)
 {
     UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
-        UNROLL for (u32 i = 0; i < KEYS / 2; i++) s[f][i] = 0;
+        UNROLL for (u32 i = 0; i < n; i++) s[f][i] = 0;
     UNROLL for (u32 d = 0; d < DIM / 16; d++)
     {
         u32 x[FRAGMENTS][4];
         UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
             load_matrices(x[f], column_pair(q, ROWS, d) + f * 16 * ROW_BYTES);
-        UNROLL for (u32 n = 0; n < KEYS / 8; n += 2)
+        UNROLL for (u32 i = 0; i < n / 4; i += 2)
         {
             u32 y[4];
-            load_matrices(y, column_pair(k, KEYS, d) + n * 8 * ROW_BYTES);
+            load_matrices(y, column_pair(k, KEYS, d) + i * 8 * ROW_BYTES);
             UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
             {
-                multiply_add<T>(s[f] + 4 * n, x[f], y[0], y[1]);
-                multiply_add<T>(s[f] + 4 * n + 4, x[f], y[2], y[3]);
+                multiply_add<T>(s[f] + 4 * i, x[f], y[0], y[1]);
+                multiply_add<T>(s[f] + 4 * i + 4, x[f], y[2], y[3]);
             }
         }
     }
 }
 
 // out += p v.
-template <class T, u32 DIM>
-DEVICE void multiply_pv(f32 (&out)[FRAGMENTS][DIM / 2], const f32 (&p)[FRAGMENTS][KEYS / 2], u32 v)
+template <class T, u32 DIM, u32 half>
+DEVICE void multiply_pv(f32 (&out)[FRAGMENTS][DIM / 2], const f32 (&p)[FRAGMENTS][half], u32 v)
 {
-    UNROLL for (u32 k = 0; k < KEYS / 16; k++)
+    UNROLL for (u32 k = 0; k < half / 8; k++)
     {
         u32 x[FRAGMENTS][4];
         UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
@@ -71,16 +71,16 @@ DEVICE void multiply_pv(f32 (&out)[FRAGMENTS][DIM / 2], const f32 (&p)[FRAGMENTS
 // ---- Softmax ------------------------------------------------------------------------------------
 
 // Slots from `keys` on do not count.
-DEVICE void mask_logits(f32 (&s)[KEYS / 2], u32 keys)
+template <u32 n> DEVICE void mask_logits(f32 (&s)[n], u32 keys)
 {
-    UNROLL for (u32 i = 0; i < KEYS / 2; i++)
+    UNROLL for (u32 i = 0; i < n; i++)
         if (i / 4 * 8 + lane_id() % 4 * 2 + i % 2 >= keys)
             s[i] = -INFINITE;
 }
 
 // Products of a step become p, and out is prepared for what is added to it.
-template <u32 DIM>
-DEVICE void softmax_of(f32 (&s)[FRAGMENTS][KEYS / 2], f32 (&out)[FRAGMENTS][DIM / 2],
+template <u32 DIM, u32 n>
+DEVICE void softmax_of(f32 (&s)[FRAGMENTS][n], f32 (&out)[FRAGMENTS][DIM / 2],
                        Rows (&rows)[FRAGMENTS], f32 scale, u32 keys)
 {
     UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
@@ -88,7 +88,7 @@ DEVICE void softmax_of(f32 (&s)[FRAGMENTS][KEYS / 2], f32 (&out)[FRAGMENTS][DIM 
         f32 factor[2];
         if (scale < 0)
             scale_logits(s[f], scale);
-        if (keys < KEYS)
+        if (keys < 2 * n)
             mask_logits(s[f], keys);
         softmax_step(s[f], rows[f], scale < 0 ? 1 : scale, factor);
         if (warp_ballot(factor[0] != 1 || factor[1] != 1))
@@ -96,55 +96,20 @@ DEVICE void softmax_of(f32 (&s)[FRAGMENTS][KEYS / 2], f32 (&out)[FRAGMENTS][DIM 
     }
 }
 
-// ---- Results ------------------------------------------------------------------------------------
-
-// Divide by the sums, write log-sum-exp, and leave out as elements in the tile at `tile`, in rows
-// that belong to this warp alone.
-template <class T, u32 DIM>
-DEVICE void finish(const draft_args &a, const Work &w, const Rows (&rows)[FRAGMENTS],
-                   const f32 (&out)[FRAGMENTS][DIM / 2], u32 tile, Shared<u32> offsets)
-{
-    addr lse = a.lse + ((addr)w.row * geometry_of(a)->tokens + w.span.first) * sizeof(f32);
-    UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
-        UNROLL for (u32 half = 0; half < 2; half++)
-        {
-            u32 row = warp_id() * WARP_ROWS + f * 16 + half * 8 + lane_id() / 4;
-            f32 sum = rows[f].sum[half];
-            sum += warp_shuffle_xor(sum, 1);
-            sum += warp_shuffle_xor(sum, 2);
-            sum = row < w.span.valid ? sum : 0;
-            if (a.lse && row < w.span.size && lane_id() % 4 == 0)
-                global<f32>(lse)[offsets[row]] = row_lse(rows[f].most[half], sum);
-            f32 weight = sum != 0 ? 1 / sum : 0;
-            UNROLL for (u32 n = 0; n < DIM / 8; n++)
-            {
-                f32 x = sum != 0 ? out[f][4 * n + 2 * half] * weight : 0;
-                f32 y = sum != 0 ? out[f][4 * n + 2 * half + 1] * weight : 0;
-                store_shared(tile + unit_place(ROWS, row, n) + lane_id() % 4 * 4, pack2<T>(x, y));
-            }
-        }
-}
-
-// From the tile to memory, 16 bytes at a time.
-template <u32 DIM>
-DEVICE void store_out(const draft_args &a, const Work &w, u32 tile, Shared<u32> offsets)
-{
-    constexpr u32 UNITS = DIM / UNIT_COLUMNS, AT_ONCE = WARP / UNITS;
-    u32 unit = lane_id() % UNITS, dim = geometry_of(a)->dim;
-    addr head = head_at(a.o, w.sample, a.out_batch, w.head, a.out_head);
-    addr first = head + (addr)w.span.first * a.out_token * DRAFT_UNIT;
-    UNROLL for (u32 i = 0; i < WARP_ROWS; i += AT_ONCE)
-    {
-        u32 row = warp_id() * WARP_ROWS + i + lane_id() / UNITS;
-        if (row < w.span.size && unit * UNIT_COLUMNS < dim)
-            global<Unit>(first + (addr)(offsets[row] * a.out_token) * DRAFT_UNIT)[unit] =
-                load_shared_unit(tile + unit_place(ROWS, row, unit));
-    }
-}
+#include "attend_sm80_tail.cuh"
 
 // ---- Kernel -------------------------------------------------------------------------------------
 
-template <class T, u32 DIM> DEVICE void attend(const draft_args &a)
+template <u32 DIM> DEVICE void clear(f32 (&out)[FRAGMENTS][DIM / 2], Rows (&rows)[FRAGMENTS])
+{
+    UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
+    {
+        rows[f] = NO_KEYS;
+        UNROLL for (u32 i = 0; i < DIM / 2; i++) out[f][i] = 0;
+    }
+}
+
+template <class T, u32 DIM, bool TAIL> DEVICE void attend(const draft_args &a)
 {
     SHARED_ARRAY(u32, offset_table, DRAFT_CLASSES * DRAFT_BLOCK);
     SHARED_ARRAY(u32, entry_table, THREADS * 2);
@@ -164,6 +129,21 @@ template <class T, u32 DIM> DEVICE void attend(const draft_args &a)
     block_barrier();
     load_tile<DIM, ROWS>(q_tile, head_at(a.q, w.sample, a.q_batch, w.head, a.q_head), a.q_token,
                          {w.span.first, w.span.class_ << 8 | w.span.size, 0}, dim, offsets);
+    u32 q = q_tile + warp_id() * WARP_ROWS * ROW_BYTES + fragment_place(lane_id(), true);
+    u32 k = k_tile + fragment_place(lane_id(), false), v = v_tile + fragment_place(lane_id(), true);
+    Rows rows[FRAGMENTS];
+    f32 out[FRAGMENTS][DIM / 2];
+    if (TAIL) {
+        clear<DIM>(out, rows);
+        if (has_pooled(a, w)) {
+            attend_pooled<T, DIM>(a, out, rows, bias_at(a, bias_row(a, w)),
+                                  w.sample * g->kv_heads + kv_head, q_tile);
+            w = work_of(a, block_id()); // not kept in registers over the loop
+            kv_head = w.head / g->group;
+            k_head = head_at(a.k, w.sample, a.k_batch, kv_head, a.k_head);
+            v_head = head_at(a.v, w.sample, a.v_batch, kv_head, a.v_head);
+        }
+    }
     Cursor cursor = {0, count_of(a, w)};
     Step step = next_step(a, cursor, entries, {0, 0, 0});
     if (step.info)
@@ -172,15 +152,8 @@ template <class T, u32 DIM> DEVICE void attend(const draft_args &a)
     copy_wait<0>();
     block_barrier();
 
-    u32 q = q_tile + warp_id() * WARP_ROWS * ROW_BYTES + fragment_place(lane_id(), true);
-    u32 k = k_tile + fragment_place(lane_id(), false), v = v_tile + fragment_place(lane_id(), true);
-    Rows rows[FRAGMENTS];
-    f32 out[FRAGMENTS][DIM / 2];
-    UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
-    {
-        rows[f] = NO_KEYS;
-        UNROLL for (u32 i = 0; i < DIM / 2; i++) out[f][i] = 0;
-    }
+    if (!TAIL)
+        clear<DIM>(out, rows);
     while (step.info) {
         load_tile<DIM, KEYS>(v_tile, v_head, a.v_token, step, dim, offsets);
         copy_commit();
@@ -207,20 +180,40 @@ template <class T, u32 DIM> DEVICE void attend(const draft_args &a)
 
 KERNEL(draft_attend_f16_64, CUDA_ATTEND_THREADS, 2)
 {
-    attend<F16, 64>(a);
+    attend<F16, 64, false>(a);
 }
 
 KERNEL(draft_attend_f16_128, CUDA_ATTEND_THREADS, 2)
 {
-    attend<F16, 128>(a);
+    attend<F16, 128, false>(a);
 }
 
 KERNEL(draft_attend_bf16_64, CUDA_ATTEND_THREADS, 2)
 {
-    attend<BF16, 64>(a);
+    attend<BF16, 64, false>(a);
 }
 
 KERNEL(draft_attend_bf16_128, CUDA_ATTEND_THREADS, 2)
 {
-    attend<BF16, 128>(a);
+    attend<BF16, 128, false>(a);
+}
+
+KERNEL(draft_attend_tail_f16_64, CUDA_ATTEND_THREADS, 2)
+{
+    attend<F16, 64, true>(a);
+}
+
+KERNEL(draft_attend_tail_f16_128, CUDA_ATTEND_THREADS, 2)
+{
+    attend<F16, 128, true>(a);
+}
+
+KERNEL(draft_attend_tail_bf16_64, CUDA_ATTEND_THREADS, 2)
+{
+    attend<BF16, 64, true>(a);
+}
+
+KERNEL(draft_attend_tail_bf16_128, CUDA_ATTEND_THREADS, 2)
+{
+    attend<BF16, 128, true>(a);
 }

@@ -239,9 +239,10 @@ static const char *sm80_refuses(const struct cuda_caps *caps, const struct draft
 static uint32_t sm80_passes(const struct draft_geometry *g, struct cuda_pass *out)
 {
     static const char *const kernels[TYPES][2] = BY_TYPE_AND_DIM("attend");
+    static const char *const tail[TYPES][2] = BY_TYPE_AND_DIM("attend_tail");
     out[0] = (struct cuda_pass){
         .module = CUDA_MODULE_ATTEND_SM80,
-        .kernel = kernels[g->type - DRAFT_ABI_F16][g->dim > 64],
+        .kernel = (has_tail(g) ? tail : kernels)[g->type - DRAFT_ABI_F16][g->dim > 64],
         .threads = CUDA_ATTEND_THREADS,
         .shared = attend_shared(g),
         .blocks = attend_blocks,
@@ -261,6 +262,8 @@ static const char *sm90_refuses(const struct cuda_caps *caps, const struct draft
 #endif
     if (caps->major != 9 || caps->minor != 0)
         return "the compute capability is not 9.0";
+    if (has_tail(g))
+        return "it has no tail";
     if (!caps->tensor_maps)
         return "the driver is older than CUDA 12.0";
     if (caps->shared < sm90_shared(g))
