@@ -13,7 +13,7 @@
 #include "video_file.h"
 
 struct request {
-    uint32_t grid[3], prefix, suffix, heads, dim, type, data, blocks;
+    uint32_t grid[3], tile[3], prefix, suffix, heads, dim, type, data, blocks;
     uint64_t seed;
     bool grid_given, heads_given, blocks_given, data_given, quick, json, statistics;
     const char *q, *k, *v, *video, *folder, *methods;
@@ -229,6 +229,7 @@ static int run(struct request *r, int argc, char **argv)
     if (code >= 0)
         return code;
     struct fidelity_bench b = {.type = (draft_type)(r->type + 1),
+                               .tile = {r->tile[0], r->tile[1], r->tile[2]},
                                .judged = r->blocks,
                                .seed = r->seed,
                                .folder = r->folder};
@@ -280,6 +281,8 @@ int draft_cmd_fidelity(int argc, char **argv)
         {"v", 0, PROGRAM_TEXT, &r.v, "FILE", "", NULL, NULL},
         {"grid", 0, PROGRAM_GRID, r.grid, "FxHxW", "video tokens (default 12x40x80)", NULL,
          &r.grid_given},
+        {"tile", 0, PROGRAM_GRID, r.tile, "TxHxW",
+         "of all methods but the paper's (default: chosen)", NULL, NULL},
         {"prefix", 0, PROGRAM_COUNT, &r.prefix, "N", "text tokens before the video", NULL, NULL},
         {"suffix", 0, PROGRAM_COUNT, &r.suffix, "N", "and after it", NULL, NULL},
         {"heads", 0, PROGRAM_COUNT, &r.heads, "N", "default 6, one of each kind; captured: all",
@@ -288,7 +291,8 @@ int draft_cmd_fidelity(int argc, char **argv)
         {"type", 0, PROGRAM_CHOICE, &r.type, "TYPE", "default f16", job_type_names, NULL},
         {"methods", 0, PROGRAM_TEXT, &r.methods, "LIST",
          "RULE-SCORER-TAIL, by commas: rules head, floor, row, mass; scorers\nmean, lse, max; "
-         "tails drop, mean, gap, fitted, one; and oracle-mass,\noracle-error, oracle-mass-mean, "
+         "tails drop, mean, gap, fitted, probe, one; and oracle-mass,\noracle-error, "
+         "oracle-mass-mean, "
          "random, window; or all",
          NULL, NULL},
         {"sparsity", 0, PROGRAM_REALS, &r.sparsities, "X,X,...",

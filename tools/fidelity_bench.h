@@ -97,6 +97,14 @@ enum fidelity_selector {
     FIDELITY_WINDOW        /* the nearest in the grid                                 */
 };
 
+/* Where the factor of tail FITTED comes from. */
+enum fidelity_factor {
+    FIDELITY_FIT,  /* 64 rows that are computed for each run         */
+    FIDELITY_ONE,  /* it is 1, which nothing fitted                  */
+    FIDELITY_PROBE /* draft_probe_run, once for FIDELITY_REUSE runs  */
+};
+enum { FIDELITY_REUSE = 10 };
+
 enum fidelity_role { FIDELITY_METHOD, FIDELITY_BASELINE, FIDELITY_CEILING, FIDELITY_FLOOR };
 
 struct fidelity_method {
@@ -107,9 +115,9 @@ struct fidelity_method {
     draft_scorer scorer;
     draft_tail tail;
     double row_floor;
-    bool unsafe; /* tail FITTED with the factor 1, which nothing fitted */
+    enum fidelity_factor factor; /* of tail FITTED */
 };
-enum { FIDELITY_METHODS = 72 }; /* at most */
+enum { FIDELITY_METHODS = 80 }; /* at most */
 
 /* The methods that a comma-separated list names, "all" for every combination, NULL for those that
  * matter; the first is the paper's rule, to which all are compared. 0, with a message, where one is
@@ -191,7 +199,8 @@ struct fidelity_bench {
     double nominal[FIDELITY_POINTS];
     size_t points;
     draft_type type;
-    uint32_t judged; /* query blocks of each head */
+    struct draft_tile tile; /* of all methods but the paper's; 0, 0, 0: the library's choice */
+    uint32_t judged;        /* query blocks of each head */
     uint64_t seed;
     const char *folder;
     const char *command; /* as it was typed */

@@ -39,13 +39,15 @@ static int find_tiling(const struct session *s, struct draft_tile tile)
     return -1;
 }
 
-/* The library's choice first, then the paper's. */
+/* That of the methods first, then the paper's. */
 static draft_status make_tilings(struct session *s)
 {
     static const draft_rule rules[] = {DRAFT_RULE_HEAD, DRAFT_RULE_PAPER};
     for (unsigned r = 0; r < sizeof rules / sizeof *rules; r++) {
         struct draft_plan_params params = {
             .shape = s->set->data.shape, .type = s->bench->type, .rule = rules[r], .sparsity = 0.5};
+        if (params.rule != DRAFT_RULE_PAPER)
+            params.tile = s->bench->tile;
         struct draft_layout layout;
         draft_plan *plan = NULL;
         draft_status status = draft_plan_create(s->context, &params, &plan);
@@ -103,15 +105,27 @@ static draft_status own_lists(const struct session *s, const struct fidelity_met
     return status;
 }
 
+/* All stages up to select, by the library's probe. */
+static draft_status select_probed(const struct session *s, const struct job *job)
+{
+    struct draft_probe found;
+    struct draft_probe_params params = {.seed = s->set->data.seed + s->number};
+    struct draft_run_params run = {.q.data = s->buffers.q,
+                                   .k.data = s->buffers.k,
+                                   .v.data = s->buffers.v,
+                                   .workspace = job->workspace};
+    return draft_probe_run(job->plan, &run, &params, &found);
+}
+
 /* Factors first: of a fit to the lists that belong to them. */
 static draft_status select_fitted(const struct session *s, const struct fidelity_method *m,
                                   const struct job *job)
 {
-    float factor = m->unsafe ? 1 : 0;
+    float factor = m->factor == FIDELITY_ONE ? 1 : 0;
     draft_status status = draft_factors_write(job->plan, job->workspace, &factor);
     for (unsigned stage = SCORE; stage <= SELECT && !status; stage++)
         status = job_run_stage(job, &s->buffers, stage, NULL);
-    if (status || m->unsafe)
+    if (status || m->factor == FIDELITY_ONE)
         return status;
     status = fidelity_probe_fit(s->probe, job, &factor);
     if (!status)
@@ -124,6 +138,8 @@ static draft_status select_fitted(const struct session *s, const struct fidelity
 static draft_status make_lists(const struct session *s, const struct fidelity_method *m,
                                const struct job *job, double sparsity)
 {
+    if (m->tail == DRAFT_TAIL_FITTED && m->factor == FIDELITY_PROBE)
+        return select_probed(s, job);
     draft_status status = job_run_stage(job, &s->buffers, POOL, NULL);
     if (!status && m->tail == DRAFT_TAIL_FITTED)
         return select_fitted(s, m, job);
@@ -232,6 +248,8 @@ static draft_status run_point(const struct session *s, const struct fidelity_met
     struct job job = {0};
     struct draft_plan_params params =
         fidelity_params(m, &s->set->data.shape, &s->set->layout, type, sparsity);
+    if (params.rule != DRAFT_RULE_PAPER)
+        params.tile = s->bench->tile;
     draft_status status = job_create(s->context, &params, &job);
     if (status)
         return status;
