@@ -35,51 +35,62 @@ Work work_of(uint item)
     return w;
 }
 
-// Entry n of the list. (Software drivers may run a loop's body once more with all lanes off.)
+// Entry n of the list. (Software drivers may run a loop's body once more with all lanes off, even
+// where the list is empty.)
 Block key_block(Work w, uint n)
 {
-    return block_of(w.sample_index, get16(w.list, min(n, w.count - 1)));
+    uint entry = get16(w.list, min(n, max(w.count, 1) - 1));
+    return block_of(w.sample_index, min(entry, G.blocks - 1));
 }
 
 // Keys that one loop goes through: the tokens of a block, or pooled keys, which lie like a block of
 // one row.
 struct KeyRows {
-    Block b;
+    Block b;                 // without its place: `first` has no meaning
     uvec2 k, v;              // row of the first
     uint k_stride, v_stride; // from token to token, in units
     uvec2 bias;              // of each pooled key; 0 for tokens, which have none
 };
 
 // For n from w.start to w.count: the pooled keys of the blocks that are left out, then the list.
+// There is no branch, as software drivers may have no lane on where they use the result.
 KeyRows key_rows(Work w, uint n)
 {
+    bool pools = n == 0;
+    bvec2 pools2 = bvec2(pools);
+    uint s = G.video_blocks, head = w.sample_index * G.kv_heads + w.head / G.group;
+    uint stride = G.dim / PER_UNIT;
+    Block b = key_block(w, max(n, 1) - 1);
     KeyRows keys;
-    if (n == 0) {
-        uint s = G.video_blocks, head = w.sample_index * G.kv_heads + w.head / G.group;
-        keys.b = Block(0, 1, 1, s, s, s);
-        keys.k_stride = keys.v_stride = G.dim / PER_UNIT;
-        keys.k = at(part(G.tail_k), head * s, keys.k_stride, 4);
-        keys.v = at(part(G.tail_v), head * s, keys.v_stride, 4);
-        keys.bias = w.bias;
-        return keys;
-    }
-    keys.b = key_block(w, n - 1);
-    keys.k_stride = a.k_token;
-    keys.v_stride = a.v_token;
-    keys.k = at(w.k_head, keys.b.first, a.k_token, 4);
-    keys.v = at(w.v_head, keys.b.first, a.v_token, 4);
-    keys.bias = uvec2(0);
+    keys.k_stride = mix(a.k_token, stride, pools);
+    keys.v_stride = mix(a.v_token, stride, pools);
+    keys.k = mix(at(w.k_head, b.first, a.k_token, 4), at(part(G.tail_k), head * s, stride, 4),
+                 pools2);
+    keys.v = mix(at(w.v_head, b.first, a.v_token, 4), at(part(G.tail_v), head * s, stride, 4),
+                 pools2);
+    keys.bias = mix(uvec2(0), w.bias, pools2);
+    b.frames = mix(b.frames, 1, pools);
+    b.height = mix(b.height, 1, pools);
+    b.width = mix(b.width, s, pools);
+    b.valid = mix(b.valid, s, pools);
+    b.size = mix(b.size, s, pools);
+    keys.b = b;
     return keys;
 }
 
-// What is added to the logits of key i: -INF beyond the last, and where a pooled key stands for a
-// block that is kept.
+// What is added to the logits of key i of `count`: -INF beyond the last, and where a pooled key
+// stands for a block that is kept.
+float bias_at(uvec2 row, uint count, uint i)
+{
+    if (i >= count)
+        return -INF;
+    float bias = any2(row) ? Floats(row).v[i] : 0.0;
+    return (floatBitsToUint(bias) >> 31) != 0 ? -INF : bias;
+}
+
 float bias_of(KeyRows keys, uint i)
 {
-    if (i >= keys.b.valid)
-        return -INF;
-    float bias = any2(keys.bias) ? Floats(keys.bias).v[i] : 0.0;
-    return (floatBitsToUint(bias) >> 31) != 0 ? -INF : bias;
+    return bias_at(keys.bias, keys.b.valid, i);
 }
 
 uvec2 query_row(Work w, uint slot)

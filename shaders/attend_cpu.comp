@@ -88,6 +88,16 @@ void add_keys(uvec2 k[STEP], uvec2 v[STEP], float bias[STEP])
     }
 }
 
+// As bias_of(). Such drivers load where all lanes are off, so the address must be good in any case.
+float uniform_bias(KeyRows keys, uint i)
+{
+    bool pooled = any2(keys.bias);
+    uvec2 row = mix(a.geometry, keys.bias, bvec2(pooled));
+    float bias = Floats(row).v[mix(0, min(i, keys.b.valid - 1), pooled)];
+    bool kept = pooled && floatBitsToUint(bias) >> 31 != 0;
+    return i >= keys.b.valid || kept ? -INF : pooled ? bias : 0.0;
+}
+
 // All keys of one block, STEP at a time, walking the box token by token. Addresses stay inside the
 // block even where the last step has fewer keys.
 void add_block(KeyRows keys)
@@ -101,7 +111,7 @@ void add_block(KeyRows keys)
         float bias[STEP];
         [[unroll]] for (uint c = 0; c < STEP; c++) {
             bool inside = first + c < b.valid;
-            bias[c] = bias_of(keys, first + c);
+            bias[c] = uniform_bias(keys, first + c);
             k[c] = at(keys.k, inside ? token : 0, keys.k_stride, 4);
             v[c] = at(keys.v, inside ? token : 0, keys.v_stride, 4);
             bool row_ends = ++w == b.width;

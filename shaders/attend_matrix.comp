@@ -46,6 +46,7 @@ shared uvec4 tile[KEYS * PITCH];
 shared float s[DRAFT_BLOCK * KEYS];
 shared Element p[DRAFT_BLOCK * KEYS];
 shared float keep[DRAFT_BLOCK];
+shared float key_bias[KEYS]; // times log2 (e)
 
 #define ID gl_LocalInvocationIndex
 #define LANE gl_SubgroupInvocationID
@@ -97,13 +98,13 @@ void logits()
 }
 
 // One step of the running softmax: p becomes 2^(logit - m).
-void softmax_step(uint keys, inout float m, inout float l)
+void softmax_step(inout float m, inout float l)
 {
     if (LANE < M) {
         uint row = STRIP_ROW + LANE;
         float x[KEYS], most = m;
         [[unroll]] for (uint i = 0; i < KEYS; i++) {
-            x[i] = i < keys ? s[row * KEYS + i] * (G.scale * LOG2_E) : -INF;
+            x[i] = fma(s[row * KEYS + i], G.scale * LOG2_E, key_bias[i]);
             most = max(most, x[i]);
         }
         float base = most == -INF ? 0.0 : most; // nothing to subtract from -INF
@@ -139,18 +140,18 @@ void add_values()
     }
 }
 
-void add_block(Block b, uvec2 k_head, uvec2 v_head, inout float m, inout float l)
+void add_block(KeyRows keys, inout float m, inout float l)
 {
-    k_head = at(k_head, b.first, a.k_token, 4);
-    v_head = at(v_head, b.first, a.v_token, 4);
-    for (uint first = 0; first < b.valid; first += KEYS) {
-        uint keys = min(b.valid - first, KEYS);
-        stage_rows(b, k_head, a.k_token, first, keys);
+    for (uint first = 0; first < keys.b.valid; first += KEYS) {
+        uint count = min(keys.b.valid - first, KEYS);
+        stage_rows(keys.b, keys.k, keys.k_stride, first, count);
+        if (ID < KEYS)
+            key_bias[ID] = bias_of(keys, first + ID) * LOG2_E;
         barrier();
         logits();
         barrier();
-        stage_rows(b, v_head, a.v_token, first, keys);
-        softmax_step(keys, m, l);
+        stage_rows(keys.b, keys.v, keys.v_stride, first, count);
+        softmax_step(m, l);
         barrier();
         add_values();
         barrier();
@@ -191,8 +192,8 @@ void main()
     for (uint first = 0; first < w.b.size; first += gl_NumSubgroups * M) {
         load_queries(w, first);
         float m = -INF, l = 0.0; // of row LANE of the strip
-        for (uint n = 0; n < w.count; n++)
-            add_block(key_block(w, n), w.k_head, w.v_head, m, l);
+        for (uint n = w.start; n <= w.count; n++)
+            add_block(key_rows(w, n), m, l);
         store(w, first, m, l);
     }
 }

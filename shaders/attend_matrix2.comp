@@ -71,13 +71,11 @@ Sums most, total; // maximum of each row, in all columns; its sum, as parts in t
 
 // ---- Functions of elements: row, column, element, ... ------------------------------------------
 
-// In powers of two. Beyond the last key there is nothing.
+// In powers of two.
 float logit(const in uint row, const in uint column, const in float x, const in uint first,
             const in uint keys, const in uvec2 bias)
 {
-    uint key = first + column;
-    float add = any2(bias) && key < keys ? Floats(bias).v[key] : 0.0;
-    return key < keys ? (x * G.scale + add) * LOG2_E : -INF;
+    return (x * G.scale + bias_at(bias, keys, first + column)) * LOG2_E;
 }
 
 float larger(const in float x, const in float y)
@@ -149,7 +147,7 @@ void load_queries(Work w, uint first)
 
 // ---- Keys --------------------------------------------------------------------------------------
 
-// The staged keys: `keys` of them count. bias: of each key, added to the logits of all rows; or 0.
+// The staged keys: `keys` of them count. bias: see KeyRows.
 void add_tile(uint keys, uvec2 bias)
 {
     Sums s[CHUNKS], found, factor;
@@ -186,15 +184,14 @@ void add_tile(uint keys, uvec2 bias)
     }
 }
 
-void add_block(Block b, uvec2 k_head, uint k_stride, uvec2 v_head, uint v_stride, uvec2 bias)
+void add_block(KeyRows keys)
 {
-    uvec2 k_tile = at(k_head, b.first, k_stride, 4), v_tile = at(v_head, b.first, v_stride, 4);
-    for (uint first = 0; first < b.valid; first += KEYS) {
-        uint keys = min(b.valid - first, KEYS);
-        stage_rows(0, b, k_tile, k_stride, first, keys);
-        stage_rows(VALUES, b, v_tile, v_stride, first, keys);
+    for (uint first = 0; first < keys.b.valid; first += KEYS) {
+        uint count = min(keys.b.valid - first, KEYS);
+        stage_rows(0, keys.b, keys.k, keys.k_stride, first, count);
+        stage_rows(VALUES, keys.b, keys.v, keys.v_stride, first, count);
         barrier();
-        add_tile(keys, any2(bias) ? at(bias, first, 1, 2) : bias);
+        add_tile(count, any2(keys.bias) ? at(keys.bias, first, 1, 2) : keys.bias);
         barrier();
     }
 }
@@ -239,8 +236,8 @@ void main()
     Work w = work_of(workgroup());
     for (uint first = 0; first < w.b.size; first += gl_NumSubgroups * M) {
         load_queries(w, first);
-        for (uint n = 0; n < w.count; n++)
-            add_block(key_block(w, n), w.k_head, a.k_token, w.v_head, a.v_token, uvec2(0));
+        for (uint n = w.start; n <= w.count; n++)
+            add_block(key_rows(w, n));
         store(w, first);
         barrier();
     }

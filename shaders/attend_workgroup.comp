@@ -51,12 +51,11 @@ Logits most, total; // maximum of each row, in all columns; its sum, as parts in
 
 // ---- Functions of elements: row, column, element, ... ------------------------------------------
 
-// In powers of two. Beyond the last key there is nothing.
+// In powers of two.
 float logit(const in uint row, const in uint column, const in float x, const in uint keys,
             const in uvec2 bias)
 {
-    float add = any2(bias) && column < keys ? Floats(bias).v[column] : 0.0;
-    return column < keys ? (x * G.scale + add) * LOG2_E : -INF;
+    return (x * G.scale + bias_at(bias, keys, column)) * LOG2_E;
 }
 
 float larger(const in float x, const in float y)
@@ -132,7 +131,7 @@ Transposed first_columns(uint columns)
 
 // ---- Keys --------------------------------------------------------------------------------------
 
-// A box of keys, at most KEYS. bias: of each key, added to the logits of all rows; or 0.
+// A box of keys, at most KEYS. bias: see KeyRows.
 void add_keys(Box box, uvec2 k_row, uint k_stride, uvec2 v_row, uint v_stride, uvec2 bias)
 {
     uint keys = box.x * box.y * box.z;
@@ -163,17 +162,19 @@ Box step_of(Block b)
     return Box(1, 1, KEYS);
 }
 
-void add_block(Block b, uvec2 k_head, uvec2 v_head)
+void add_block(KeyRows keys)
 {
+    Block b = keys.b;
     b.width = min(b.width, b.valid); // of text
     Box all = Box(b.frames, b.height, b.width), step = step_of(b);
     for (uint t = 0; t < b.frames; t += step.x)
         for (uint h = 0; h < b.height; h += step.y)
             for (uint w = 0; w < b.width; w += step.z) {
                 Box start = min(Box(t, h, w), all - 1); // see key_block()
-                uint token = b.first + (start.x * G.height + start.y) * G.width + start.z;
-                add_keys(min(step, all - start), at(k_head, token, a.k_token, 4), a.k_token,
-                         at(v_head, token, a.v_token, 4), a.v_token, uvec2(0));
+                uint token = (start.x * G.height + start.y) * G.width + start.z;
+                uvec2 bias = any2(keys.bias) ? at(keys.bias, token, 1, 2) : keys.bias;
+                add_keys(min(step, all - start), at(keys.k, token, keys.k_stride, 4),
+                         keys.k_stride, at(keys.v, token, keys.v_stride, 4), keys.v_stride, bias);
             }
 }
 
@@ -205,10 +206,10 @@ void main()
     acc = Sums(0.0);
     most = Logits(-INF);
     total = Logits(0.0);
-    for (uint n = 0; n < w.count; n++) {
-        Block b = key_block(w, n);
-        if (b.valid > 0)
-            add_block(b, w.k_head, w.v_head);
+    for (uint n = w.start; n <= w.count; n++) {
+        KeyRows keys = key_rows(w, n);
+        if (keys.b.valid > 0)
+            add_block(keys);
     }
     store(w, box);
 }
