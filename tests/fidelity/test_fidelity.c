@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fidelity_bench.h"
+#include "tensor_file.h"
 #include "video_file.h"
 
 static const char *program, *planted; /* set once by main */
@@ -508,6 +509,46 @@ START_TEST(program_notices)
 }
 END_TEST
 
+static void write_tensor(const char *name, unsigned seed)
+{
+    enum { ROWS = 512, HEADS = 2, WIDTH = 32, COUNT = ROWS * HEADS * WIDTH };
+    static float values[COUNT];
+    char path[300];
+    srand(seed);
+    for (int i = 0; i < COUNT; i++)
+        values[i] = normal();
+    struct tensor t = {.type = DRAFT_F32,
+                       .rank = 3,
+                       .shape = {ROWS, HEADS, WIDTH},
+                       .count = COUNT,
+                       .data = values};
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "wb");
+    ck_assert(file && tensor_write(file, path, "q", &t));
+    fclose(file);
+}
+
+START_TEST(program_reads)
+{
+    static const char *const rest = "--quick --grid 2x16x16 --methods row-lse-probe --backend cpu";
+    char arguments[512];
+    write_tensor("q.npy", 1);
+    write_tensor("k.npy", 2);
+    write_tensor("v.npy", 3);
+    snprintf(arguments, sizeof arguments, "--q q.npy --k k.npy --v v.npy %s", rest);
+    ck_assert_int_eq(fidelity(program, "", arguments), 0);
+    char path[300];
+    snprintf(path, sizeof path, "%s/raw.rgb", folder);
+    FILE *file = fopen(path, "wb");
+    for (int i = 0; i < 2 * 40 * 30 * 3; i++)
+        fputc(rand() & 255, file);
+    fclose(file);
+    snprintf(arguments, sizeof arguments,
+             "--video raw.rgb --video-size 40x30 --heads 1 --data smooth %s", rest);
+    ck_assert_int_eq(fidelity(program, "", arguments), 0);
+}
+END_TEST
+
 START_TEST(program_refuses)
 {
     ck_assert_int_eq(fidelity(program, "", "--methods nothing"), 2);
@@ -543,6 +584,7 @@ int main(int argc, char **argv)
     tcase_add_test(programs, clip_from_y4m);
     tcase_add_test(programs, program_writes);
     tcase_add_test(programs, program_notices);
+    tcase_add_test(programs, program_reads);
     tcase_add_test(programs, program_refuses);
     suite_add_tcase(suite, figures);
     suite_add_tcase(suite, programs);
