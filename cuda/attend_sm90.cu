@@ -12,6 +12,8 @@
 //   group 1    qk(0) softmax(0) | qk(1) pv(0) | softmax(1)  | qk(2) pv(1) |
 //   group 2                       softmax(0)  | qk(1) pv(0) | softmax(1)  | ...
 //
+// draft_attend90_tail_*, for plans with a tail: the first steps are of pooled keys,
+// attend_sm90_tail.cuh.
 // The two groups take turns at the matrix units, so that the softmax of one runs under the products
 // of the other. Slots are numbered within the whole tile, and those outside the grid arrive as
 // zeros; a mask for each class of blocks keeps them out of the softmax.
@@ -57,13 +59,15 @@ template <u32 DIM> DEVICE void clear_tiles(const Tiles<DIM> &tiles)
     fence_async();
 }
 
-template <class T, u32 DIM> DEVICE void attend(const draft_args &a, const cuda_tensor_maps &maps)
+template <class T, u32 DIM, bool TAIL>
+DEVICE void attend(const draft_args &a, const cuda_tensor_maps &maps)
 {
     SHARED_ARRAY(u64, barriers, BARRIERS);
     SHARED_ARRAY(u32, masks, DRAFT_CLASS_TEXT * MASK_WORDS);
     SHARED_ARRAY(u32, messages, MESSAGES);
+    SHARED_ARRAY(BiasPair, biases, TAIL ? STAGES * BIAS_PAIRS : 1);
     Tiles<DIM> tiles = {(shared_address(dynamic_shared<Unit>()) + 1023) / 1024 * 1024};
-    Signals signals = {shared_address<u64>(barriers), messages, masks};
+    Signals signals = {shared_address<u64>(barriers), messages, masks, biases};
     if (thread_id() == 0)
         signals.init();
     fill_masks(geometry_of(a), masks);
@@ -72,29 +76,49 @@ template <class T, u32 DIM> DEVICE void attend(const draft_args &a, const cuda_t
     if (uniform(thread_id() / WARP_GROUP) == 0) {
         give_registers<BRING_REGISTERS>();
         if (uniform(warp_id()) == 0)
-            bring<DIM>(a, maps, tiles, signals);
+            bring<DIM, TAIL>(a, maps, tiles, signals);
     } else {
         take_registers<MULTIPLY_REGISTERS>();
-        multiply<T, DIM>(a, maps, tiles, signals);
+        multiply<T, DIM, TAIL>(a, maps, tiles, signals);
     }
 }
 
 KERNEL_WITH_MAPS(draft_attend90_f16_64, CUDA_ATTEND90_THREADS, 1)
 {
-    attend<F16, 64>(a, maps);
+    attend<F16, 64, false>(a, maps);
 }
 
 KERNEL_WITH_MAPS(draft_attend90_f16_128, CUDA_ATTEND90_THREADS, 1)
 {
-    attend<F16, 128>(a, maps);
+    attend<F16, 128, false>(a, maps);
 }
 
 KERNEL_WITH_MAPS(draft_attend90_bf16_64, CUDA_ATTEND90_THREADS, 1)
 {
-    attend<BF16, 64>(a, maps);
+    attend<BF16, 64, false>(a, maps);
 }
 
 KERNEL_WITH_MAPS(draft_attend90_bf16_128, CUDA_ATTEND90_THREADS, 1)
 {
-    attend<BF16, 128>(a, maps);
+    attend<BF16, 128, false>(a, maps);
+}
+
+KERNEL_WITH_MAPS(draft_attend90_tail_f16_64, CUDA_ATTEND90_THREADS, 1)
+{
+    attend<F16, 64, true>(a, maps);
+}
+
+KERNEL_WITH_MAPS(draft_attend90_tail_f16_128, CUDA_ATTEND90_THREADS, 1)
+{
+    attend<F16, 128, true>(a, maps);
+}
+
+KERNEL_WITH_MAPS(draft_attend90_tail_bf16_64, CUDA_ATTEND90_THREADS, 1)
+{
+    attend<BF16, 64, true>(a, maps);
+}
+
+KERNEL_WITH_MAPS(draft_attend90_tail_bf16_128, CUDA_ATTEND90_THREADS, 1)
+{
+    attend<BF16, 128, true>(a, maps);
 }

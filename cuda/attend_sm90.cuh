@@ -4,7 +4,7 @@
 #pragma once
 #include <ptx_sm90.cuh>
 
-#include "attend.cuh"
+#include "attend_tail.cuh"
 
 constexpr u32 STAGES = CUDA_ATTEND90_STAGES;
 constexpr u32 GROUPS = 2; // warp groups that multiply
@@ -40,19 +40,22 @@ template <u32 DIM> struct Tiles {
 // ---- Signals ------------------------------------------------------------------------------------
 
 constexpr u32 MASK_WORDS = ROWS / 32;
+constexpr u32 BIAS_PAIRS = DRAFT_BLOCK / 2;
 
 // Barriers: a tile is full (it has come), or empty (all warps that multiply are done with it).
 constexpr u32 Q_FULL = 0, Q_EMPTY = 1, K_FULL = 2, K_EMPTY = K_FULL + STAGES,
               V_FULL = K_EMPTY + STAGES, V_EMPTY = V_FULL + STAGES, BARRIERS = V_EMPTY + STAGES;
 
-// Words that come with a tile: with q the item and its steps, with k the key block's class and
-// tokens as in draft_span.
-constexpr u32 ITEM = 0, STEPS = 1, SPANS = 2, MESSAGES = SPANS + STAGES;
+// Words that come with a tile: with q the item, its steps and how many of them are of pooled keys,
+// with k the key block's class and tokens as in draft_span, or POOLED.
+constexpr u32 POOLED = DRAFT_CLASSES << 8;
+constexpr u32 ITEM = 0, STEPS = 1, POOLED_STEPS = 2, SPANS = 3, MESSAGES = SPANS + STAGES;
 constexpr u32 NO_ITEM = 0xffffffffu;
 
 struct Signals {
     u32 barriers;
     Shared<u32> messages, masks; // masks: [class][MASK_WORDS]
+    Shared<BiasPair> biases;     // of pooled keys, [stage][BIAS_PAIRS]
 
     DEVICE u32 at(u32 barrier) const
     {

@@ -3,9 +3,10 @@
 // attend_sm90: the warp that brings tiles. Video tiles come by tensor map, one lane; text, whose
 // padding may hold anything, by copies of all lanes, with zeros for what does not count.
 #pragma once
-#include "attend_sm90.cuh"
+#include "attend_sm90_tail.cuh"
 
-// A block as it is brought: video by the coordinates of its tile, text by its first token.
+// A block as it is brought: video by the coordinates of its tile, text by its first token; pooled
+// keys by the first and the head of keys, counted over all samples.
 struct Source {
     u32 w, h, t;
     u32 info; // class << 8 | tokens that count
@@ -13,6 +14,10 @@ struct Source {
     DEVICE bool is_text() const
     {
         return info >> 8 == DRAFT_CLASS_TEXT;
+    }
+    DEVICE bool is_pooled() const
+    {
+        return info == POOLED;
     }
 };
 
@@ -77,7 +82,8 @@ DEVICE void bring_video(const Tensor &tensor, const Source &source, u32 slots, u
 // Rows behind the last slot of a tile: text may have been there.
 template <u32 DIM> DEVICE void clear_tail(u32 tile, u32 slots)
 {
-    for (u32 i = lane_id(); i < (ROWS - slots) * DIM / 2; i += WARP) {
+    ROLLED for (u32 i = lane_id(); i < (ROWS - slots) * DIM / 2; i += WARP)
+    {
         u32 row = slots + i / (DIM / 2), column = i % (DIM / 2) * 2;
         store_shared(tile + unit_place(ROWS, row, column / UNIT_COLUMNS) +
                          column % UNIT_COLUMNS * 2,
@@ -116,25 +122,62 @@ struct List {
     }
 };
 
-template <u32 DIM>
-DEVICE void bring_k(const draft_args &a, const Tensor &k, const Source &source,
-                    const Tiles<DIM> &tiles, const Signals &signals, u32 step)
+// Walks through the pooled keys of a query block.
+struct Pooled {
+    u32 row; // of the bias
+    u32 count, next; // steps, key
+
+    DEVICE Source entry(const draft_args &a)
+    {
+        Geometry g = geometry_of(a);
+        u32 first = next_pooled(bias_at(a, row), next), head = row / g->video_blocks;
+        next = first + DRAFT_BLOCK;
+        return {first, head / g->heads * g->kv_heads + head % g->heads / g->group, 0, POOLED};
+    }
+};
+
+DEVICE Pooled pooled_of(const draft_args &a, const Work &w)
 {
-    u32 stage = stage_of(step);
+    Pooled p = {bias_row(a, w), 0, 0};
+    if (has_pooled(a, w))
+        p.count = count_pooled(bias_at(a, p.row), geometry_of(a)->video_blocks);
+    return p;
+}
+
+template <u32 DIM, bool TAIL>
+DEVICE void bring_k(const draft_args &a, const cuda_tensor_maps &maps, const Tensor &k,
+                    const Source &source, u32 bias_row, const Tiles<DIM> &tiles,
+                    const Signals &signals, u32 step)
+{
+    u32 stage = stage_of(step), full = signals.at(K_FULL + stage);
     barrier_wait(signals.at(K_EMPTY + stage), parity_of(step) ^ 1);
     if (lane_id() == 0)
         signals.messages[SPANS + stage] = source.info;
-    bring_tile<DIM>(a, k, source, tiles.k(stage), signals.at(K_FULL + stage));
+    if (TAIL && source.is_pooled()) {
+        write_bias(signals.biases + stage * BIAS_PAIRS, bias_at(a, bias_row), source.w,
+                   geometry_of(a)->scale);
+        bring_video<DIM>({&maps.tail_k, 0, 0, 0}, source, ROWS, tiles.k(stage), full);
+    } else {
+        bring_tile<DIM>(a, k, source, tiles.k(stage), full);
+    }
 }
 
-// had_text: bit i, stage i. Only v: masked logits may be anything, but 0 x infinity is no number.
-template <u32 DIM>
-DEVICE void bring_v(const draft_args &a, const Tensor &v, const Source &source,
-                    const Tiles<DIM> &tiles, const Signals &signals, u32 step, u32 &had_text)
+// had_text: bit i, stage i had rows behind the slots of tiles. Only v: masked logits may be
+// anything, but 0 x infinity is no number.
+template <u32 DIM, bool TAIL>
+DEVICE void bring_v(const draft_args &a, const cuda_tensor_maps &maps, const Tensor &v,
+                    const Source &source, const Tiles<DIM> &tiles, const Signals &signals,
+                    u32 step, u32 &had_text)
 {
     Geometry g = geometry_of(a);
     u32 stage = stage_of(step), slots = g->tile_t * g->tile_h * g->tile_w;
     barrier_wait(signals.at(V_EMPTY + stage), parity_of(step) ^ 1);
+    if (TAIL && source.is_pooled()) {
+        had_text |= 1u << stage;
+        bring_video<DIM>({&maps.tail_v, 0, 0, 0}, source, ROWS, tiles.v(stage),
+                         signals.at(V_FULL + stage));
+        return;
+    }
     if (source.is_text()) {
         had_text |= 1u << stage;
     } else if (had_text >> stage & 1) {
@@ -144,7 +187,7 @@ DEVICE void bring_v(const draft_args &a, const Tensor &v, const Source &source,
     bring_tile<DIM>(a, v, source, tiles.v(stage), signals.at(V_FULL + stage));
 }
 
-template <u32 DIM>
+template <u32 DIM, bool TAIL>
 DEVICE void bring(const draft_args &a, const cuda_tensor_maps &maps, const Tiles<DIM> &tiles,
                   const Signals &signals)
 {
@@ -161,15 +204,22 @@ DEVICE void bring(const draft_args &a, const cuda_tensor_maps &maps, const Tiles
         Tensor v = {&maps.v, head_at(a.v, w.sample, a.v_batch, kv_head, a.v_head), a.v_token,
                     w.sample * maps.v_index.batch + kv_head * maps.v_index.head};
         List list = {list_of(a, w), w.sample, count, {}};
+        Pooled pooled = {};
+        if (TAIL && more) {
+            pooled = pooled_of(a, w);
+            count += pooled.count;
+        }
         Source now = {};
         if (count > 0) { // does not wait for the end of the last item
-            now = list.entry(a, 0);
-            bring_k<DIM>(a, k, now, tiles, signals, step);
+            now = pooled.count > 0 ? pooled.entry(a) : list.entry(a, 0);
+            bring_k<DIM, TAIL>(a, maps, k, now, pooled.row, tiles, signals, step);
         }
         barrier_wait(signals.at(Q_EMPTY), turn % 2 ^ 1);
         if (lane_id() == 0) {
             signals.messages[ITEM] = more ? item : NO_ITEM;
             signals.messages[STEPS] = count;
+            if (TAIL)
+                signals.messages[POOLED_STEPS] = pooled.count;
         }
         if (!more) {
             if (lane_id() == 0)
@@ -181,12 +231,12 @@ DEVICE void bring(const draft_args &a, const cuda_tensor_maps &maps, const Tiles
         bring_tile<DIM>(a, q, source_of(a, w.sample, w.block), tiles.q(), signals.at(Q_FULL));
         for (u32 n = 1; n < count; n++) {
             Source before = now;
-            now = list.entry(a, n);
-            bring_k<DIM>(a, k, now, tiles, signals, step + n);
-            bring_v<DIM>(a, v, before, tiles, signals, step + n - 1, had_text);
+            now = n < pooled.count ? pooled.entry(a) : list.entry(a, n - pooled.count);
+            bring_k<DIM, TAIL>(a, maps, k, now, pooled.row, tiles, signals, step + n);
+            bring_v<DIM, TAIL>(a, maps, v, before, tiles, signals, step + n - 1, had_text);
         }
         if (count > 0)
-            bring_v<DIM>(a, v, now, tiles, signals, step + count - 1, had_text);
+            bring_v<DIM, TAIL>(a, maps, v, now, tiles, signals, step + count - 1, had_text);
         step += count;
     }
 }

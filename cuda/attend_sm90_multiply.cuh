@@ -43,12 +43,13 @@ DEVICE void release(const Signals &signals, u32 barrier)
         barrier_arrive(signals.at(barrier));
 }
 
-template <class T, u32 DIM> DEVICE void multiply_qk(f32 (&s)[LOGITS], u32 q, u32 k)
+// Of pooled keys products are added to what is in s.
+template <class T, u32 DIM, bool BIASED> DEVICE void multiply_qk(f32 (&s)[LOGITS], u32 q, u32 k)
 {
     UNROLL for (u32 d = 0; d < DIM / 16; d++)
     {
         u32 at = d / 4 * PART_BYTES + d % 4 * 32;
-        multiply_rows<T>(s, row_matrix(q + at), row_matrix(k + at), d == 0);
+        multiply_rows<T>(s, row_matrix(q + at), row_matrix(k + at), d == 0 && !BIASED);
     }
     products_commit();
 }
@@ -69,6 +70,7 @@ template <class T> DEVICE void pack(u32 (&p)[ROWS / 16][4], const f32 (&s)[LOGIT
 }
 
 // Logits of step n are there: their k is released, they are masked and become p of the softmax.
+template <bool BIASED>
 DEVICE void softmax_of(f32 (&s)[LOGITS], Rows &rows, f32 (&factor)[2], f32 scale, u32 full_slots,
                        const Signals &signals, u32 n)
 {
@@ -76,47 +78,84 @@ DEVICE void softmax_of(f32 (&s)[LOGITS], Rows &rows, f32 (&factor)[2], f32 scale
     release(signals, K_EMPTY + stage_of(n));
     if (scale < 0)
         scale_logits(s, scale);
-    if (info != full_slots)
+    if (!BIASED && info != full_slots)
         mask_logits(s, signals, info);
     softmax_step(s, rows, scale < 0 ? 1 : scale, factor);
 }
 
-// The key blocks of one query block: steps first ... end - 1, at least one.
-template <class T, u32 DIM>
-DEVICE void multiply_steps(f32 (&out)[DIM / 2], Rows &rows, f32 scale, u32 full_slots,
-                           const Tiles<DIM> &tiles, const Signals &signals, u32 first, u32 end)
+// What the steps of one query block share.
+template <u32 DIM> struct Steps {
+    const Tiles<DIM> &tiles;
+    const Signals &signals;
+    f32 scale;
+    u32 full_slots, group, q;
+};
+
+// The first step: p, and the softmax begins.
+template <class T, bool BIASED, u32 DIM>
+DEVICE void first_step(u32 (&p)[ROWS / 16][4], Rows &rows, const Steps<DIM> &x, u32 n)
 {
-    u32 group = uniform(thread_id() / WARP_GROUP) - 1;
-    u32 q = tiles.q() + group * GROUP_ROWS * ROW_BYTES;
     f32 s[LOGITS], factor[2];
-    u32 p[ROWS / 16][4];
-    barrier_wait(signals.at(K_FULL + stage_of(first)), parity_of(first));
+    barrier_wait(x.signals.at(K_FULL + stage_of(n)), parity_of(n));
+    if (BIASED)
+        read_bias(s, x.signals.biases + stage_of(n) * BIAS_PAIRS);
     products_begin();
-    multiply_qk<T, DIM>(s, q, tiles.k(stage_of(first)));
+    multiply_qk<T, DIM, BIASED>(s, x.q, x.tiles.k(stage_of(n)));
     products_wait<0>();
     keep(s);
-    softmax_of(s, rows, factor, scale, full_slots, signals, first);
+    softmax_of<BIASED>(s, rows, factor, x.scale, x.full_slots, x.signals, n);
     pack<T>(p, s);
-    for (u32 n = first + 1; n < end; n++) {
-        barrier_wait(signals.at(K_FULL + stage_of(n)), parity_of(n));
-        group_barrier(TURN + group, ALL_THREADS);
+}
+
+// Steps n ... end - 1, each with the p v of the step before.
+template <class T, bool BIASED, u32 DIM>
+DEVICE void more_steps(f32 (&out)[DIM / 2], u32 (&p)[ROWS / 16][4], Rows &rows,
+                       const Steps<DIM> &x, u32 n, u32 end)
+{
+    f32 s[LOGITS], factor[2];
+    for (; n < end; n++) {
+        barrier_wait(x.signals.at(K_FULL + stage_of(n)), parity_of(n));
+        if (BIASED)
+            read_bias(s, x.signals.biases + stage_of(n) * BIAS_PAIRS);
+        group_barrier(TURN + x.group, ALL_THREADS);
         keep(s);
         products_begin();
-        multiply_qk<T, DIM>(s, q, tiles.k(stage_of(n)));
-        barrier_wait(signals.at(V_FULL + stage_of(n - 1)), parity_of(n - 1));
+        multiply_qk<T, DIM, BIASED>(s, x.q, x.tiles.k(stage_of(n)));
+        barrier_wait(x.signals.at(V_FULL + stage_of(n - 1)), parity_of(n - 1));
         keep(out);
         products_begin();
-        multiply_pv<T, DIM>(out, p, tiles.v(stage_of(n - 1)));
-        group_arrive(TURN + (group ^ 1), ALL_THREADS);
+        multiply_pv<T, DIM>(out, p, x.tiles.v(stage_of(n - 1)));
+        group_arrive(TURN + (x.group ^ 1), ALL_THREADS);
         products_wait<1>();
         keep(s);
-        softmax_of(s, rows, factor, scale, full_slots, signals, n);
+        softmax_of<BIASED>(s, rows, factor, x.scale, x.full_slots, x.signals, n);
         products_wait<0>();
         keep(out);
-        release(signals, V_EMPTY + stage_of(n - 1));
+        release(x.signals, V_EMPTY + stage_of(n - 1));
         UNROLL for (u32 i = 0; i < DIM / 2; i++) out[i] *= factor[i / 2 % 2];
         pack<T>(p, s);
     }
+}
+
+// The key blocks of one query block: steps first ... end - 1, at least one, and of those the first
+// `pooled` ones of pooled keys.
+template <class T, u32 DIM, bool TAIL>
+DEVICE void multiply_steps(f32 (&out)[DIM / 2], Rows &rows, f32 scale, u32 full_slots,
+                           const Tiles<DIM> &tiles, const Signals &signals, u32 first, u32 end,
+                           u32 pooled)
+{
+    u32 group = uniform(thread_id() / WARP_GROUP) - 1, n = first + 1;
+    Steps<DIM> x = {tiles, signals, scale, full_slots, group,
+                    tiles.q() + group * GROUP_ROWS * ROW_BYTES};
+    u32 p[ROWS / 16][4];
+    if (TAIL && pooled > 0) {
+        first_step<T, true>(p, rows, x, first);
+        more_steps<T, true>(out, p, rows, x, n, first + pooled);
+        n = first + pooled;
+    } else {
+        first_step<T, false>(p, rows, x, first);
+    }
+    more_steps<T, false>(out, p, rows, x, n, end);
     release(signals, Q_EMPTY);
     barrier_wait(signals.at(V_FULL + stage_of(end - 1)), parity_of(end - 1));
     keep(out);
@@ -129,7 +168,7 @@ DEVICE void multiply_steps(f32 (&out)[DIM / 2], Rows &rows, f32 scale, u32 full_
 
 // ---- All query blocks ---------------------------------------------------------------------------
 
-template <class T, u32 DIM>
+template <class T, u32 DIM, bool TAIL>
 DEVICE void multiply(const draft_args &a, const cuda_tensor_maps &maps, const Tiles<DIM> &tiles,
                      const Signals &signals)
 {
@@ -143,14 +182,15 @@ DEVICE void multiply(const draft_args &a, const cuda_tensor_maps &maps, const Ti
     for (u32 turn = 0;; turn++) {
         barrier_wait(signals.at(Q_FULL), turn % 2);
         u32 item = uniform(signals.messages[ITEM]), steps = uniform(signals.messages[STEPS]);
+        u32 pooled = TAIL ? uniform(signals.messages[POOLED_STEPS]) : 0;
         if (item == NO_ITEM)
             break;
         Rows rows = NO_KEYS;
         f32 out[DIM / 2];
         UNROLL for (u32 i = 0; i < DIM / 2; i++) out[i] = 0;
         if (steps > 0)
-            multiply_steps<T, DIM>(out, rows, scale, full_slots, tiles, signals, step,
-                                   step + steps);
+            multiply_steps<T, DIM, TAIL>(out, rows, scale, full_slots, tiles, signals, step,
+                                         step + steps, pooled);
         else
             release(signals, Q_EMPTY);
         step += steps;

@@ -43,12 +43,15 @@ struct cuda_tensor_map {
     alignas(64) uint64_t opaque[16];
 };
 
-/* The video part of each tensor, dimensions
+/* The video part of q, k, v and out, dimensions
  *   {dim, width, height, frames, heads of all samples}
  * and boxes of 64 columns of one tile {64, tile_w, tile_h, tile_t, 1}, swizzled by 128 bytes. The
- * last coordinate of sample b and head h is b x batch + h x head, of the tensor's index below. */
+ * last coordinate of sample b and head h is b x batch + h x head, of the tensor's index below.
+ * Of plans with a tail, pooled k and v, dimensions
+ *   {dim, video blocks, heads of keys of all samples, 1, 1}
+ * and boxes of 64 columns of DRAFT_BLOCK rows, swizzled the same. */
 struct cuda_tensor_maps {
-    struct cuda_tensor_map q, k, v, out;
+    struct cuda_tensor_map q, k, v, out, tail_k, tail_v;
     struct {
         uint32_t batch, head;
     } q_index, k_index, v_index, out_index;

@@ -12,6 +12,7 @@
 #define DEVICE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #define UNROLL_BY_4 _Pragma("unroll 4") // where more would take too many registers
+#define ROLLED _Pragma("unroll 1")      // where registers count and time does not
 
 // KERNEL(name, threads of a block, blocks that shall fit a multiprocessor) { ... a.geometry ... }
 #define KERNEL(name, threads, blocks)                                                              \

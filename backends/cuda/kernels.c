@@ -262,8 +262,6 @@ static const char *sm90_refuses(const struct cuda_caps *caps, const struct draft
 #endif
     if (caps->major != 9 || caps->minor != 0)
         return "the compute capability is not 9.0";
-    if (has_tail(g))
-        return "it has no tail";
     if (!caps->tensor_maps)
         return "the driver is older than CUDA 12.0";
     if (caps->shared < sm90_shared(g))
@@ -280,6 +278,7 @@ static uint64_t one_block(const struct draft_geometry *g)
 static uint32_t sm90_passes(const struct draft_geometry *g, struct cuda_pass *out)
 {
     static const char *const kernels[TYPES][2] = BY_TYPE_AND_DIM("attend90");
+    static const char *const tail[TYPES][2] = BY_TYPE_AND_DIM("attend90_tail");
     out[0] = (struct cuda_pass){
         .module = CUDA_MODULE_ATTEND_SM90,
         .kernel = "draft_attend90_reset",
@@ -288,7 +287,7 @@ static uint32_t sm90_passes(const struct draft_geometry *g, struct cuda_pass *ou
     };
     out[1] = (struct cuda_pass){
         .module = CUDA_MODULE_ATTEND_SM90,
-        .kernel = kernels[g->type - DRAFT_ABI_F16][g->dim > 64],
+        .kernel = (has_tail(g) ? tail : kernels)[g->type - DRAFT_ABI_F16][g->dim > 64],
         .threads = CUDA_ATTEND90_THREADS,
         .shared = sm90_shared(g),
         .blocks = attend_blocks,

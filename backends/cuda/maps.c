@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tensor maps of q, k, v and out, for the kernels of sm_90. They hold addresses, and so are made by
- * each run: by the driver on the host, without a call to the device. */
+ * Tensor maps of q, k, v, out and pooled keys, for the kernels of sm_90. They hold addresses, so they
+ * are made by each run: by the driver on the host, without a call to the device. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -37,6 +37,24 @@ static uint64_t heads_stride(const struct tensor *t)
     return stride ? stride : 1;
 }
 
+static bool encode_map(const struct cuda_device *device, const struct draft_geometry *g, addr first,
+                       const cuuint64_t *extents, const cuuint64_t *strides, const cuuint32_t *box,
+                       struct cuda_tensor_map *out)
+{
+    const cuuint32_t each[DIMENSIONS] = {1, 1, 1, 1, 1};
+    CUtensorMap map;
+    if (device->driver.api.cuTensorMapEncodeTiled(
+            &map,
+            g->type == DRAFT_ABI_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                     : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+            DIMENSIONS, (void *)(uintptr_t)first, extents, strides, box, each,
+            CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE))
+        return false;
+    memcpy(out, &map, sizeof map);
+    return true;
+}
+
 static bool encode(const struct cuda_device *device, const struct draft_geometry *g,
                    const struct tensor *t, struct cuda_tensor_map *out, uint32_t *batch_index,
                    uint32_t *head_index)
@@ -54,20 +72,21 @@ static bool encode(const struct cuda_device *device, const struct draft_geometry
         return false;
     const cuuint64_t extents[DIMENSIONS] = {g->dim, g->width, g->height, g->frames, extent};
     const cuuint32_t box[DIMENSIONS] = {BOX_COLUMNS, g->tile_w, g->tile_h, g->tile_t, 1};
-    const cuuint32_t each[DIMENSIONS] = {1, 1, 1, 1, 1};
-    CUtensorMap map;
-    if (device->driver.api.cuTensorMapEncodeTiled(
-            &map,
-            g->type == DRAFT_ABI_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
-                                     : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-            DIMENSIONS, (void *)(uintptr_t)(t->data + (uint64_t)g->prefix * token * DRAFT_UNIT),
-            extents, strides, box, each, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE))
-        return false;
-    memcpy(out, &map, sizeof map);
+    addr first = t->data + (uint64_t)g->prefix * token * DRAFT_UNIT;
     *batch_index = (uint32_t)batches;
     *head_index = (uint32_t)heads;
-    return true;
+    return encode_map(device, g, first, extents, strides, box, out);
+}
+
+static bool encode_pooled(const struct cuda_device *device, const struct draft_geometry *g,
+                          addr first, struct cuda_tensor_map *out)
+{
+    uint64_t row = g->dim * sizeof(uint16_t), head = row * g->video_blocks;
+    const cuuint64_t extents[DIMENSIONS] = {g->dim, g->video_blocks,
+                                            (uint64_t)g->batch * g->kv_heads, 1, 1};
+    const cuuint64_t strides[DIMENSIONS - 1] = {row, head, head, head};
+    const cuuint32_t box[DIMENSIONS] = {BOX_COLUMNS, DRAFT_BLOCK, 1, 1, 1};
+    return encode_map(device, g, first, extents, strides, box, out);
 }
 
 bool draft_cuda_maps(const struct cuda_device *device, const struct draft_geometry *g,
@@ -77,6 +96,10 @@ bool draft_cuda_maps(const struct cuda_device *device, const struct draft_geomet
                         k = {a->k, a->k_batch, a->k_token, a->k_head, g->kv_heads},
                         v = {a->v, a->v_batch, a->v_token, a->v_head, g->kv_heads},
                         o = {a->o, a->out_batch, a->out_token, a->out_head, g->heads};
+    if (g->tail != DRAFT_ABI_TAIL_DROP &&
+        !(encode_pooled(device, g, a->workspace + g->tail_k, &out->tail_k) &&
+          encode_pooled(device, g, a->workspace + g->tail_v, &out->tail_v)))
+        return false;
     return encode(device, g, &q, &out->q, &out->q_index.batch, &out->q_index.head) &&
            encode(device, g, &k, &out->k, &out->k_index.batch, &out->k_index.head) &&
            encode(device, g, &v, &out->v, &out->v_index.batch, &out->v_index.head) &&

@@ -14,6 +14,7 @@
 #define DEVICE inline
 #define UNROLL
 #define UNROLL_BY_4
+#define ROLLED
 
 // 0: kernels run on all devices; ptx_sm90.cuh changes it.
 #define SIMULATOR_ARCH 0
