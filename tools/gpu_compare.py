@@ -12,6 +12,9 @@ call. Each is a CUDA graph where it can be captured. Times are medians over the 
 TFLOP/s: 4 x dim x kept pairs of tokens / time; for FlexAttention, whose tokens must be in block
 order and are padded to full blocks, the pairs of its own blocks. Its permutation is timed apart.
 
+--scorer and --tail measure plans beyond the paper's method. Rates still count kept pairs alone, so
+that the pooled keys show as lost time; the result is checked by a run of the kept pairs alone.
+
 --self-test needs neither PyTorch nor a GPU: it checks the pure parts, and the structures of
 libdraft.py by runs on the CPU backend. --backend cpu measures that backend, on small shapes."""
 import argparse
@@ -92,6 +95,8 @@ def cell(row, *path, scale=1.0, form="{:.0f}"):
 COLUMNS = (
     ("shape", lambda r: r["shape"]), ("lists", lambda r: r["lists"]),
     ("sparsity", lambda r: f"{r['sparsity']:g}"),
+    ("scorer", lambda r: r.get("scorer", "mean").replace("mean", "")),
+    ("tail", lambda r: r.get("tail", "drop").replace("drop", "")),
     ("work", lambda r: cell(r, "kept", scale=100, form="{:.1f} %")),
     ("pool us", lambda r: cell(r, "times_us", "pool", "median")),
     ("score us", lambda r: cell(r, "times_us", "score", "median")),
@@ -252,7 +257,8 @@ class Session:
         pairs, blocks = lists.pairs()
         shape, layout = case.shape, plan.layout
         row = {"shape": case.name, "tokens": case.tokens, "heads": shape.heads, "dim": shape.dim,
-               "sparsity": sparsity, "lists": kind, "kept": pairs / case.tokens ** 2 / shape.heads,
+               "sparsity": sparsity, "lists": kind, "scorer": self.options.scorer,
+               "tail": self.options.tail, "kept": pairs / case.tokens ** 2 / shape.heads,
                "flops": 4.0 * shape.dim * pairs, "blocks": layout.blocks,
                "tile": [layout.tile.t, layout.tile.h, layout.tile.w],
                "kernels": {name: plan.kernel(bit) for name, bit in libdraft.STAGES.items()}}
@@ -267,7 +273,7 @@ class Session:
         row["how"] = {name: how for name, (_, how) in prepared.items()}
         row["times_us"] = self.rounds({name: call for name, (call, _) in prepared.items()})
         plan.run(plan.arguments(case.addresses(), lists.workspace.data_ptr(), libdraft.ATTEND,
-                                self.machine.queue))
+                                self.machine.queue, libdraft.KEPT_ONLY))
         self.machine.synchronize()
         row["error"] = self.check(case, plan, lists)
         if not row["error"]["relative"] <= BOUND:
@@ -278,7 +284,9 @@ class Session:
 
     def measure(self, case, sparsity, peers, flex_of):
         """One sparsity: the lists that select makes, then random ones with as many entries."""
-        plan = libdraft.Plan(self.machine.context, case.shape, sparsity)
+        plan = libdraft.Plan(self.machine.context, case.shape, sparsity,
+                             scorer=libdraft.SCORERS[self.options.scorer],
+                             tail=libdraft.TAILS[self.options.tail])
         try:
             lists = Lists(case, plan)
             plan.run(plan.arguments(case.addresses(), lists.workspace.data_ptr(), 0,
@@ -365,6 +373,9 @@ def parse(arguments):
     add("--quick", action="store_true", help="small shapes: " + ", ".join(QUICK))
     add("--sparsity", type=numbers, default=list(SPARSITIES), help="default 0,0.5,0.75,0.9,0.95")
     add("--lists", type=names, default=["draft", "random"], help="draft, random; default both")
+    add("--scorer", choices=list(libdraft.SCORERS), default="mean")
+    add("--tail", choices=list(libdraft.TAILS), default="drop",
+        help="mean, gap: with the lists of the draft alone, since random ones have no bias")
     add("--dim", type=int, default=0, help="of a head, in place of the shape's")
     add("--rounds", type=int, default=15, help="most rounds of one measurement (default 15)")
     add("--seconds", type=float, default=6, help="begin no further round after this (default 6)")
@@ -375,6 +386,8 @@ def parse(arguments):
     add("--output", help="the report, JSON; written after each measurement")
     add("--self-test", action="store_true", help="check this script itself")
     options = parser.parse_args(arguments)
+    if options.tail != "drop":
+        options.lists = ["draft"]
     if options.quick:
         options.shapes = list(QUICK)
     for name in options.shapes:

@@ -8,6 +8,9 @@ from ctypes import c_char, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 F16, BF16, F32 = 1, 2, 3
 POOL, SCORE, SELECT, ATTEND = 1, 2, 4, 8
 STAGES = {"pool": POOL, "score": SCORE, "select": SELECT, "attend": ATTEND}
+SCORERS = {"mean": 1, "lse": 2, "max": 3}
+TAILS = {"drop": 1, "mean": 2, "gap": 3}
+KEPT_ONLY = 1
 TEXT_BLOCK = 128  # tokens of a text block, but for the last of its part
 
 MESSAGE = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_char_p)
@@ -175,9 +178,9 @@ class Context:
 class Plan:
     """A plan, its layout, and runs of it."""
 
-    def __init__(self, context, shape, sparsity, kind=BF16, tile=(0, 0, 0)):
+    def __init__(self, context, shape, sparsity, kind=BF16, tile=(0, 0, 0), **more):
         self.context, self.library, self.shape = context, context.library, shape
-        params = PlanParams(shape=shape, type=kind, tile=Tile(*tile), sparsity=sparsity)
+        params = PlanParams(shape=shape, type=kind, tile=Tile(*tile), sparsity=sparsity, **more)
         self.handle = c_void_p()
         context.check(self.library.plan_create(context.handle, byref(params), byref(self.handle)))
         self.layout = Layout()
@@ -186,10 +189,11 @@ class Plan:
     def kernel(self, stage):
         return self.library.plan_kernel(self.handle, stage).decode()
 
-    def arguments(self, addresses, workspace, stages=0, queue=None):
+    def arguments(self, addresses, workspace, stages=0, queue=None, flags=0):
         """What run takes. addresses: of q, k, v and out, packed."""
         q, k, v, out = (Tensor(data=address) for address in addresses)
-        return RunParams(q=q, k=k, v=v, out=out, workspace=workspace, stages=stages, queue=queue)
+        return RunParams(q=q, k=k, v=v, out=out, workspace=workspace, stages=stages, queue=queue,
+                         flags=flags)
 
     def run(self, arguments):
         self.context.check(self.library.run(self.handle, byref(arguments)))
