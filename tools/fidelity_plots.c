@@ -15,10 +15,10 @@ enum { LEGEND_WIDTH = 210, LEGEND_LINE = 16, TITLE_HEIGHT = 34 };
 static const struct picture_color ink = {40, 40, 48}, quiet = {110, 110, 120};
 
 /* Apart in lightness as well as in hue. */
-static const struct picture_color colors[] = {{214, 39, 40},   {31, 119, 180},  {44, 160, 44},
-                                              {255, 127, 14},  {148, 103, 189}, {140, 86, 75},
-                                              {227, 119, 194}, {23, 190, 207},  {188, 189, 34},
-                                              {0, 80, 120},    {120, 20, 60},   {90, 140, 90}};
+static const struct picture_color colors[] = {
+    {214, 39, 40}, {31, 119, 180},  {44, 160, 44},  {255, 127, 14}, {148, 103, 189},
+    {140, 86, 75}, {227, 119, 194}, {23, 190, 207}, {188, 189, 34}, {0, 80, 120},
+    {120, 20, 60}, {90, 140, 90},   {255, 190, 0},  {70, 60, 200}};
 static const struct picture_color grey = {150, 150, 150}, black = {0, 0, 0};
 static const struct picture_color ceilings[] = {{120, 160, 120}, {120, 130, 190}, {170, 140, 90}};
 
