@@ -86,7 +86,8 @@ void fidelity_summarise(struct fidelity_point *p, uint32_t heads)
     double sum = 0;
     for (size_t i = 0; i < p->recall_count; i++)
         sum += (double)p->recalls[i];
-    qsort(p->recalls, p->recall_count, sizeof *p->recalls, by_value_f32);
+    if (p->recall_count)
+        qsort(p->recalls, p->recall_count, sizeof *p->recalls, by_value_f32);
     p->recall = p->recall_count ? sum / (double)p->recall_count : 1;
     p->recall_p5 = p->recall_count ? (double)p->recalls[p->recall_count / 20] : 1;
 }
