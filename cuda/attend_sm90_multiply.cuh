@@ -97,8 +97,10 @@ DEVICE void first_step(u32 (&p)[ROWS / 16][4], Rows &rows, const Steps<DIM> &x, 
 {
     f32 s[LOGITS], factor[2];
     barrier_wait(x.signals.at(K_FULL + stage_of(n)), parity_of(n));
-    if (BIASED)
+    if (BIASED) {
         read_bias(s, x.signals.biases + stage_of(n) * BIAS_PAIRS);
+        keep(s);
+    }
     products_begin();
     multiply_qk<T, DIM, BIASED>(s, x.q, x.tiles.k(stage_of(n)));
     products_wait<0>();

@@ -152,6 +152,8 @@ static const struct draft_geometry usual = {
     .video_blocks = 990,
     .suffix_blocks = 2,
     .type = DRAFT_ABI_BF16,
+    .scorer = DRAFT_ABI_SCORER_MEAN,
+    .tail = DRAFT_ABI_TAIL_DROP,
     .group = 1,
     .tokens = 119056,
 };
