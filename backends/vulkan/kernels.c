@@ -252,15 +252,22 @@ static uint64_t scalar_groups(const struct draft_geometry *g)
     return query_blocks(g) * (DRAFT_BLOCK / SCALAR_ROWS);
 }
 
-/* A full list: the lists are on the device, and the caller may bring denser ones than the plan. */
+/* Keys of a full list: the lists are on the device, and the caller may bring denser ones than the
+ * plan. Pooled keys come on top. */
+static double most_keys(const struct draft_geometry *g)
+{
+    bool pools = g->tail != DRAFT_ABI_TAIL_DROP;
+    return (double)g->tokens + (pools ? g->video_blocks : 0);
+}
+
 static double scalar_work(const struct draft_geometry *g)
 {
-    return 4.0 * SCALAR_ROWS * g->tokens * g->dim;
+    return 4.0 * SCALAR_ROWS * most_keys(g) * g->dim;
 }
 
 static double cpu_work(const struct draft_geometry *g)
 {
-    return 4.0 * DRAFT_BLOCK * g->tokens * g->dim;
+    return 4.0 * DRAFT_BLOCK * most_keys(g) * g->dim;
 }
 
 static uint32_t scalar_passes(const struct vk_caps *caps, const struct draft_geometry *g,
