@@ -154,8 +154,7 @@ DEVICE void bring_k(const draft_args &a, const cuda_tensor_maps &maps, const Ten
     if (lane_id() == 0)
         signals.messages[SPANS + stage] = source.info;
     if (TAIL && source.is_pooled()) {
-        write_bias(signals.biases + stage * BIAS_PAIRS, bias_at(a, bias_row), source.w,
-                   geometry_of(a)->scale);
+        write_bias(signals.biases + stage * BIAS_PAIRS, bias_at(a, bias_row), source.w);
         bring_video<DIM>({&maps.tail_k, 0, 0, 0}, source, ROWS, tiles.k(stage), full);
     } else {
         bring_tile<DIM>(a, k, source, tiles.k(stage), full);

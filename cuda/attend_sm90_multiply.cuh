@@ -43,13 +43,12 @@ DEVICE void release(const Signals &signals, u32 barrier)
         barrier_arrive(signals.at(barrier));
 }
 
-// Of pooled keys products are added to what is in s.
-template <class T, u32 DIM, bool BIASED> DEVICE void multiply_qk(f32 (&s)[LOGITS], u32 q, u32 k)
+template <class T, u32 DIM> DEVICE void multiply_qk(f32 (&s)[LOGITS], u32 q, u32 k)
 {
     UNROLL for (u32 d = 0; d < DIM / 16; d++)
     {
         u32 at = d / 4 * PART_BYTES + d % 4 * 32;
-        multiply_rows<T>(s, row_matrix(q + at), row_matrix(k + at), d == 0 && !BIASED);
+        multiply_rows<T>(s, row_matrix(q + at), row_matrix(k + at), d == 0);
     }
     products_commit();
 }
@@ -75,6 +74,10 @@ DEVICE void softmax_of(f32 (&s)[LOGITS], Rows &rows, f32 (&factor)[2], f32 scale
                        const Signals &signals, u32 n)
 {
     u32 info = uniform(signals.messages[SPANS + stage_of(n)]);
+    if (BIASED) {
+        add_bias(s, scale, signals.biases + stage_of(n) * BIAS_PAIRS);
+        scale = 1;
+    }
     release(signals, K_EMPTY + stage_of(n));
     if (scale < 0)
         scale_logits(s, scale);
@@ -97,12 +100,8 @@ DEVICE void first_step(u32 (&p)[ROWS / 16][4], Rows &rows, const Steps<DIM> &x, 
 {
     f32 s[LOGITS], factor[2];
     barrier_wait(x.signals.at(K_FULL + stage_of(n)), parity_of(n));
-    if (BIASED) {
-        read_bias(s, x.signals.biases + stage_of(n) * BIAS_PAIRS);
-        keep(s);
-    }
     products_begin();
-    multiply_qk<T, DIM, BIASED>(s, x.q, x.tiles.k(stage_of(n)));
+    multiply_qk<T, DIM>(s, x.q, x.tiles.k(stage_of(n)));
     products_wait<0>();
     keep(s);
     softmax_of<BIASED>(s, rows, factor, x.scale, x.full_slots, x.signals, n);
@@ -117,12 +116,10 @@ DEVICE void more_steps(f32 (&out)[DIM / 2], u32 (&p)[ROWS / 16][4], Rows &rows,
     f32 s[LOGITS], factor[2];
     for (; n < end; n++) {
         barrier_wait(x.signals.at(K_FULL + stage_of(n)), parity_of(n));
-        if (BIASED)
-            read_bias(s, x.signals.biases + stage_of(n) * BIAS_PAIRS);
         group_barrier(TURN + x.group, ALL_THREADS);
         keep(s);
         products_begin();
-        multiply_qk<T, DIM, BIASED>(s, x.q, x.tiles.k(stage_of(n)));
+        multiply_qk<T, DIM>(s, x.q, x.tiles.k(stage_of(n)));
         barrier_wait(x.signals.at(V_FULL + stage_of(n - 1)), parity_of(n - 1));
         keep(out);
         products_begin();

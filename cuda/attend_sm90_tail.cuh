@@ -2,7 +2,7 @@
 //
 // attend_sm90, for plans with a tail: DRAFT_BLOCK pooled keys a step, before the first key block.
 // Those whose blocks are all in the list are left out. The warp that brings tiles leaves the bias
-// of a step in shared memory, in units of the logits before scaling; products are added to it.
+// of a step in shared memory, in units of log2 (e).
 #pragma once
 #include "attend_sm90.cuh"
 
@@ -38,12 +38,10 @@ DEVICE u32 next_pooled(addr bias, u32 first)
     return first;
 }
 
-// Infinity x scale is -infinity, whatever the sign of scale.
-DEVICE void write_bias(Shared<BiasPair> to, addr bias, u32 first, f32 scale)
+DEVICE void write_bias(Shared<BiasPair> to, addr bias, u32 first)
 {
     Unit x = bias_unit(bias, first);
-    f32 inverse = 1 / scale;
-    UNROLL for (u32 i = 0; i < 4; i++) x.v[i] = bits_of(bias_of(x.v[i]) * inverse);
+    UNROLL for (u32 i = 0; i < 4; i++) x.v[i] = bits_of(bias_of(x.v[i]) * LOG2_E);
     to[2 * lane_id()] = BiasPair{{x.v[0], x.v[1]}};
     to[2 * lane_id() + 1] = BiasPair{{x.v[2], x.v[3]}};
     warp_barrier();
@@ -51,12 +49,14 @@ DEVICE void write_bias(Shared<BiasPair> to, addr bias, u32 first, f32 scale)
 
 // ---- Multiplying --------------------------------------------------------------------------------
 
-// What products are added to, before they begin.
-template <u32 n> DEVICE void read_bias(f32 (&s)[n], Shared<BiasPair> bias)
+// Products become logits in units of log2 (e), as scale says. Where a masked product is infinite,
+// so is one of the block's own keys, which are in the list.
+template <u32 n> DEVICE void add_bias(f32 (&s)[n], f32 scale, Shared<BiasPair> bias)
 {
     UNROLL for (u32 i = 0; i < n / 4; i++)
     {
         BiasPair pair = bias[4 * i + lane_id() % 4];
-        UNROLL for (u32 e = 0; e < 4; e++) s[4 * i + e] = float_of(pair.v[e % 2]);
+        UNROLL for (u32 e = 0; e < 4; e++)
+            s[4 * i + e] = fmaf(s[4 * i + e], scale, float_of(pair.v[e % 2]));
     }
 }

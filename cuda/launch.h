@@ -33,8 +33,6 @@
 #define CUDA_ATTEND90_THREADS       384
 #define CUDA_ATTEND90_RESET_THREADS 32
 #define CUDA_ATTEND90_STAGES        2 /* of k, and of v */
-/* Of plans with a tail: the bias, up to 2 ln DRAFT_BLOCK, is divided by the scale. */
-#define CUDA_ATTEND90_LEAST_SCALE 0x1p-100f
 /* q, out, stages of k and v, each DRAFT_BLOCK rows, and 1024 bytes to align them. */
 #define CUDA_ATTEND90_SHARED(dim) (DRAFT_BLOCK * (dim)*2 * (2 + 2 * CUDA_ATTEND90_STAGES) + 1024)
 #define CUDA_ATTEND90_SHARED_64   CUDA_ATTEND90_SHARED(64)

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <math.h>
-
 #include "kernels.h"
 
 /* ---- Images ---------------------------------------------------------------------------------- */
@@ -264,8 +262,6 @@ static const char *sm90_refuses(const struct cuda_caps *caps, const struct draft
 #endif
     if (caps->major != 9 || caps->minor != 0)
         return "the compute capability is not 9.0";
-    if (has_tail(g) && fabsf(g->scale) < CUDA_ATTEND90_LEAST_SCALE)
-        return "the scale is too small for its tail";
     if (!caps->tensor_maps)
         return "the driver is older than CUDA 12.0";
     if (caps->shared < sm90_shared(g))
