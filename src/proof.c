@@ -4,7 +4,7 @@
  * sizes, cut at each edge of the grid and at the valid length of text, a full block of 128 and one
  * of a single token, an empty list, queries whose maximum grows from block to block and others whose
  * weights are all alike, two heads on one of k and v, two samples. All inputs have few enough bits to
- * be exact in each type. */
+ * be exact in each type. Pooled keys are numbers of their own, no means: attend is tested, not pool. */
 #include "proof.h"
 
 #include <float.h>
@@ -28,6 +28,7 @@ enum {
     BLOCKS = 1 + VIDEO_BLOCKS + 2,    /* suffix: 128 + 2 */
     ONE_TOKEN = 1 + VIDEO_BLOCKS - 1, /* the block cut at all three edges */
     ROWS = BATCH * HEADS * BLOCKS,
+    MOST_KEYS = TOKENS + VIDEO_BLOCKS,
 };
 
 static const uint32_t valid[BATCH][2] = {{2, 37}, {PREFIX, SUFFIX}};
@@ -38,7 +39,8 @@ struct trial {
     draft_plan *plan;
     draft_type type;
     uint32_t dim;
-    float *q, *k, *v;
+    bool tail;
+    float *q, *k, *v, *tail_k, *tail_v; /* the last two: [batch, video blocks, dim] */
     uint8_t *image; /* of device memory                                        */
     draft_address memory;
     uint64_t at_k, at_v, at_out, at_lse, at_valid, at_workspace, size;
@@ -105,6 +107,10 @@ static void make_inputs(struct trial *t)
                 *v++ = next(&state) + 0.5f;
             }
         }
+    for (uint32_t i = 0; i < BATCH * VIDEO_BLOCKS * t->dim; i++) {
+        t->tail_k[i] = next(&state);
+        t->tail_v[i] = next(&state) - 0.5f;
+    }
 }
 
 static bool is_kept(uint32_t row, uint32_t i, uint32_t j)
@@ -141,6 +147,28 @@ static void lay_out(struct trial *t)
     t->size = at + layout.size;
 }
 
+/* Where pool would have left them; draft_lists_write makes the bias. */
+static draft_status upload_pooled(struct trial *t)
+{
+    struct draft_layout layout;
+    draft_plan_layout(t->plan, &layout);
+    size_t numbers = (size_t)BATCH * VIDEO_BLOCKS * t->dim;
+    size_t bytes = numbers * draft_type_size(t->type);
+    uint8_t *image = draft_calloc(2, bytes);
+    DRAFT_REQUIRE(&t->context->log, DRAFT_ERROR_MEMORY, image,
+                  "out of host memory for a self-test");
+    for (size_t i = 0; i < numbers; i++) {
+        store(t->type, image, i, t->tail_k[i]);
+        store(t->type, image + bytes, i, t->tail_v[i]);
+    }
+    draft_address workspace = t->memory + t->at_workspace;
+    draft_status status = draft_write(t->context, workspace + layout.tail_k, image, bytes);
+    if (!status)
+        status = draft_write(t->context, workspace + layout.tail_v, image + bytes, bytes);
+    draft_release(image);
+    return status;
+}
+
 /* Everything that the device needs, and NaN where it writes. */
 static draft_status upload(struct trial *t)
 {
@@ -154,6 +182,8 @@ static draft_status upload(struct trial *t)
     }
     memcpy(t->image + t->at_valid, valid, sizeof valid);
     draft_status status = draft_write(t->context, t->memory, t->image, t->at_workspace);
+    if (!status && t->tail)
+        status = upload_pooled(t);
     if (status)
         return status;
     return draft_lists_write(t->plan, t->memory + t->at_workspace, t->counts, t->lists);
@@ -218,25 +248,29 @@ static double product(const float *a, const float *b, uint32_t dim)
     return sums[0] + sums[1] + (sums[2] + sums[3]);
 }
 
-static void check_row(struct trial *t, uint32_t b, uint32_t h, uint32_t token, const uint32_t *keys,
-                      uint32_t count)
+/* One key of a row: a token's, or a pooled one. */
+struct key {
+    const float *k, *v;
+    double bias;
+};
+
+static void check_row(struct trial *t, uint32_t b, uint32_t h, uint32_t token,
+                      const struct key *keys, uint32_t count)
 {
     const struct draft_geometry *g = &t->plan->geometry;
     const float *q = t->q + ((size_t)(b * TOKENS + token) * HEADS + h) * t->dim;
-    const float *k = t->k + (size_t)b * TOKENS * t->dim, *v = t->v + (size_t)b * TOKENS * t->dim;
-    double logits[TOKENS], out[DRAFT_MAX_DIM] = {0}, magnitude[DRAFT_MAX_DIM] = {0};
+    double logits[MOST_KEYS], out[DRAFT_MAX_DIM] = {0}, magnitude[DRAFT_MAX_DIM] = {0};
     double most = -INFINITY, sum = 0, longest = 0;
     for (uint32_t n = 0; n < count; n++) {
-        const float *key = k + (size_t)keys[n] * t->dim;
-        logits[n] = g->scale * product(q, key, t->dim);
+        logits[n] = g->scale * product(q, keys[n].k, t->dim) + keys[n].bias;
         most = fmax(most, logits[n]);
-        longest = fmax(longest, product(key, key, t->dim));
+        longest = fmax(longest, product(keys[n].k, keys[n].k, t->dim));
     }
     for (uint32_t n = 0; n < count; n++) {
         double p = exp(logits[n] - most);
         sum += p;
         for (uint32_t d = 0; d < t->dim; d++) {
-            double term = p * v[(size_t)keys[n] * t->dim + d];
+            double term = p * keys[n].v[d];
             out[d] += term;
             magnitude[d] += fabs(term);
         }
@@ -258,14 +292,38 @@ static void check_row(struct trial *t, uint32_t b, uint32_t h, uint32_t token, c
             count ? allowed : 0, b, h, token, "lse");
 }
 
+/* What a query block attends to. */
+static uint32_t keys_of(const struct trial *t, uint32_t b, uint32_t h, uint32_t block,
+                        struct key keys[MOST_KEYS])
+{
+    const struct draft_geometry *g = &t->plan->geometry;
+    uint32_t row = (b * HEADS + h) * BLOCKS + block, count = 0, tokens[DRAFT_BLOCK];
+    bool kept[BLOCKS] = {false};
+    for (uint32_t n = 0; n < t->counts[row]; n++) {
+        uint32_t j = t->lists[row * BLOCKS + n];
+        uint32_t size = draft_block_tokens(g, j, valid[b], tokens);
+        kept[j] = true;
+        for (uint32_t i = 0; i < size; i++) {
+            size_t at = (size_t)(b * TOKENS + tokens[i]) * t->dim;
+            keys[count++] = (struct key){t->k + at, t->v + at, 0};
+        }
+    }
+    bool pooled = t->tail && block >= 1 && block <= VIDEO_BLOCKS;
+    for (uint32_t j = 1; j <= VIDEO_BLOCKS && pooled; j++) {
+        size_t at = (size_t)(b * VIDEO_BLOCKS + j - 1) * t->dim;
+        if (!kept[j])
+            keys[count++] =
+                (struct key){t->tail_k + at, t->tail_v + at, log(draft_block_size(g, j))};
+    }
+    return count;
+}
+
 /* Every other query of each block; the other sample has the others. */
 static void check_block(struct trial *t, uint32_t b, uint32_t h, uint32_t block)
 {
     const struct draft_geometry *g = &t->plan->geometry;
-    uint32_t queries[DRAFT_BLOCK], keys[TOKENS + DRAFT_BLOCK], count = 0;
-    uint32_t row = (b * HEADS + h) * BLOCKS + block;
-    for (uint32_t n = 0; n < t->counts[row]; n++)
-        count += draft_block_tokens(g, t->lists[row * BLOCKS + n], valid[b], keys + count);
+    struct key keys[MOST_KEYS];
+    uint32_t queries[DRAFT_BLOCK], count = keys_of(t, b, h, block, keys);
     uint32_t inside = draft_block_tokens(g, block, valid[b], queries);
     uint32_t size = draft_block_tokens(g, block, NULL, queries); /* those, and the others */
     for (uint32_t i = b; i < size; i += BATCH)
@@ -296,31 +354,37 @@ static draft_status prepare(struct trial *t, const char *kernel)
         .type = t->type,
         .tile = {2, 4, 8},
         .rule = DRAFT_RULE_ROW, /* the fewest kernels beside that of attend */
+        .scorer = DRAFT_SCORER_MEAN,
+        .tail = t->tail ? DRAFT_TAIL_MEAN : DRAFT_TAIL_DROP,
     };
     draft_status status = draft_plan_make(t->context, &params, kernel, &t->plan);
     if (status)
         return status;
     lay_out(t);
     size_t numbers = (size_t)BATCH * TOKENS * t->dim;
-    t->q = draft_calloc((HEADS + 2) * numbers, sizeof *t->q);
+    size_t pooled = (size_t)BATCH * VIDEO_BLOCKS * t->dim;
+    t->q = draft_calloc((HEADS + 2) * numbers + 2 * pooled, sizeof *t->q);
     t->image = draft_calloc(t->at_workspace, 1);
     DRAFT_REQUIRE(&t->context->log, DRAFT_ERROR_MEMORY, t->q && t->image,
                   "out of host memory for a self-test");
     t->k = t->q + HEADS * numbers;
     t->v = t->k + numbers;
+    t->tail_k = t->v + numbers;
+    t->tail_v = t->tail_k + pooled;
     make_inputs(t);
     make_lists(t);
     return draft_alloc(t->context, t->size, &t->memory);
 }
 
-draft_status draft_proof_run(draft_context *context, const char *kernel, draft_type type,
-                             uint32_t dim, struct draft_proof *out)
+draft_status draft_proof_run(draft_context *context, const char *kernel,
+                             const struct draft_proof_params *params, struct draft_proof *out)
 {
     *out = (struct draft_proof){0};
     double start = now();
     struct trial *t = draft_calloc(1, sizeof *t);
     DRAFT_REQUIRE(&context->log, DRAFT_ERROR_MEMORY, t, "out of host memory for a self-test");
-    t->context = context, t->type = type, t->dim = dim, t->proof = out;
+    t->context = context, t->proof = out;
+    t->type = params->type, t->dim = params->dim, t->tail = params->tail;
     draft_status status = prepare(t, kernel);
     if (!status)
         status = run(t);

@@ -17,10 +17,17 @@ struct draft_proof {
     double seconds;  /* of all of it                                                        */
 };
 
+/* Which of a variant's code. */
+struct draft_proof_params {
+    draft_type type;
+    uint32_t dim;
+    bool tail; /* with pooled keys */
+};
+
 /* Test variant `kernel` of attend, whatever DRAFT_KERNEL says, on the context's own queue.
  * UNSUPPORTED where the variant refuses. src/proof.c. */
-draft_status draft_proof_run(draft_context *context, const char *kernel, draft_type type,
-                             uint32_t dim, struct draft_proof *out);
+draft_status draft_proof_run(draft_context *context, const char *kernel,
+                             const struct draft_proof_params *params, struct draft_proof *out);
 
 /* May the plan, which backend->plan has made, keep its kernel for attend? Tests the kernel where that
  * was not done before. If not, it is ruled out in `choice`. Errors: whatever kept the test from

@@ -10,15 +10,15 @@
 #include "proof.h"
 
 /* Raise it when the self-test changes, so that what an older one found no longer counts. */
-enum { TEST_NUMBER = 1 };
+enum { TEST_NUMBER = 2 };
 
 enum verdict { UNKNOWN, RIGHT, WRONG, UNTESTED };
 
 struct draft_proofs {
     pthread_mutex_t mutex; /* held during a test: others that want the same kernel wait for it */
-    /* By row of attend's table, type - 1 and dim / 8 - 1: how many elements a row has decides how
-     * it is loaded. */
-    uint8_t verdicts[DRAFT_MOST_VARIANTS][3][DRAFT_MAX_DIM / 8];
+    /* By row of attend's table, type - 1, dim / 8 - 1 (how many elements a row has decides how it is
+     * loaded), and tail. */
+    uint8_t verdicts[DRAFT_MOST_VARIANTS][3][DRAFT_MAX_DIM / 8][2];
 };
 
 struct draft_proofs *draft_proofs_create(void)
@@ -46,7 +46,7 @@ static const char *type_name(uint32_t type)
 
 struct record {
     char kernel[32];
-    uint32_t type, dim, wrong, reserved;
+    uint32_t type, dim, tail, wrong;
     uint64_t code; /* backend->fingerprint */
 };
 
@@ -98,6 +98,7 @@ static struct record record_of(const struct draft_plan *plan)
     struct record record = {
         .type = plan->geometry.type,
         .dim = plan->geometry.dim,
+        .tail = plan->geometry.tail != DRAFT_TAIL_DROP,
         .code = plan->context->backend->fingerprint(plan),
     };
     snprintf(record.kernel, sizeof record.kernel, "%s",
@@ -110,7 +111,7 @@ static struct record *find_record(struct content *content, const struct record *
     for (uint32_t i = 0; i < content->count; i++) {
         struct record *r = &content->records[i];
         if (strncmp(r->kernel, key->kernel, sizeof r->kernel) == 0 && r->type == key->type &&
-            r->dim == key->dim && r->code == key->code)
+            r->dim == key->dim && r->tail == key->tail && r->code == key->code)
             return r;
     }
     return NULL;
@@ -139,6 +140,11 @@ static draft_status keep_record(const draft_context *context, const struct recor
 
 /* ---- The test ---- */
 
+static struct draft_proof_params params_of(const struct record *key)
+{
+    return (struct draft_proof_params){(draft_type)key->type, key->dim, key->tail != 0};
+}
+
 /* The context has no queue of its own: another context on the same device has one. *ran: false
  * where there is none. */
 static draft_status run_elsewhere(const draft_context *context, const struct record *key,
@@ -157,11 +163,12 @@ static draft_status run_elsewhere(const draft_context *context, const struct rec
     draft_context *own = NULL;
     struct draft_context_params params = {.backend = backend->name,
                                           .device = found ? devices[at].index : 0};
+    struct draft_proof_params test = params_of(key);
     draft_release(devices);
     if (found)
         status = draft_context_create(&params, &own);
     if (own)
-        status = draft_proof_run(own, key->kernel, (draft_type)key->type, key->dim, proof);
+        status = draft_proof_run(own, key->kernel, &test, proof);
     draft_context_destroy(&own);
     *ran = found && !status;
     if (status == DRAFT_ERROR_MEMORY)
@@ -169,32 +176,39 @@ static draft_status run_elsewhere(const draft_context *context, const struct rec
     return status == DRAFT_ERROR_MEMORY ? status : DRAFT_OK;
 }
 
+static const char *tail_name(const struct record *key)
+{
+    return key->tail ? ", tail" : "";
+}
+
 static void tell(const draft_context *context, const struct record *key,
                  const struct draft_proof *proof)
 {
     const struct draft_device_info *device = &context->device;
     if (proof->wrong)
-        draft_log(&context->log, DRAFT_LOG_WARN,
-                  "%s attend: %s computes wrongly on %s, driver %s: in the self-test (%s, dim %u) "
-                  "%s, an error of %.3g times what is allowed",
-                  context->backend->name, key->kernel, device->name, device->driver,
-                  type_name(key->type), key->dim, proof->where, proof->worst);
+        draft_log(
+            &context->log, DRAFT_LOG_WARN,
+            "%s attend: %s computes wrongly on %s, driver %s: in the self-test (%s, dim %u%s) "
+            "%s, an error of %.3g times what is allowed",
+            context->backend->name, key->kernel, device->name, device->driver, type_name(key->type),
+            key->dim, tail_name(key), proof->where, proof->worst);
     else
         draft_log(
             &context->log, DRAFT_LOG_DEBUG,
-            "%s attend: %s has passed its self-test (%s, dim %u) in %.1f ms, with %.2g of the "
+            "%s attend: %s has passed its self-test (%s, dim %u%s) in %.1f ms, with %.2g of the "
             "error that is allowed",
-            context->backend->name, key->kernel, type_name(key->type), key->dim,
+            context->backend->name, key->kernel, type_name(key->type), key->dim, tail_name(key),
             1e3 * proof->seconds, proof->worst);
 }
 
 static draft_status test(draft_context *context, struct record *key, enum verdict *out)
 {
     struct draft_proof proof = {0};
+    struct draft_proof_params params = params_of(key);
     bool ran = true;
     draft_status status = DRAFT_OK;
     if (context->backend->has_queue(context))
-        status = draft_proof_run(context, key->kernel, (draft_type)key->type, key->dim, &proof);
+        status = draft_proof_run(context, key->kernel, &params, &proof);
     else
         status = run_elsewhere(context, key, &proof, &ran);
     if (status == DRAFT_ERROR_UNSUPPORTED) { /* the variant does not take the test's shape */
@@ -226,9 +240,9 @@ static draft_status find_verdict(const struct draft_plan *plan, enum verdict *ou
     if (known->wrong)
         draft_log(&context->log, DRAFT_LOG_WARN,
                   "%s attend: %s has computed wrongly on %s, driver %s, in an earlier self-test "
-                  "(%s, dim %u), as a file in the folder for caches says",
+                  "(%s, dim %u%s), as a file in the folder for caches says",
                   context->backend->name, key.kernel, context->device.name, context->device.driver,
-                  type_name(key.type), key.dim);
+                  type_name(key.type), key.dim, tail_name(&key));
     return DRAFT_OK;
 }
 
@@ -239,7 +253,9 @@ draft_status draft_prove(const struct draft_plan *plan, struct draft_choice *cho
     uint32_t variant = plan->variants[draft_stage_index(DRAFT_ATTEND)];
     draft_status status = DRAFT_OK;
     pthread_mutex_lock(&proofs->mutex);
-    uint8_t *kept = &proofs->verdicts[variant][plan->geometry.type - 1][plan->geometry.dim / 8 - 1];
+    const struct draft_geometry *g = &plan->geometry;
+    uint8_t *kept =
+        &proofs->verdicts[variant][g->type - 1][g->dim / 8 - 1][g->tail != DRAFT_TAIL_DROP];
     enum verdict verdict = *kept;
     if (verdict == UNKNOWN)
         status = find_verdict(plan, &verdict);

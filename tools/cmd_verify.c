@@ -197,6 +197,11 @@ static void run_devices(struct run *run, bool with_f32, const struct test_case *
     }
 }
 
+static bool has_tail(const struct test_case *test)
+{
+    return test->params.tail > DRAFT_TAIL_DROP;
+}
+
 /* The library's own test of a kernel for attend: without it no plan takes the kernel. */
 static void run_self_test(struct run *run, struct verify_device *d, const char *variant,
                           const struct test_case *test)
@@ -206,8 +211,9 @@ static void run_self_test(struct run *run, struct verify_device *d, const char *
     log_clear(&d->device.log);
     run->test = test;
     cell_told_of(run, &cell, NULL);
-    draft_status status = draft_proof_run(d->device.context, variant, test->params.type,
-                                          test->params.shape.dim, &proof);
+    const struct draft_proof_params params = {test->params.type, test->params.shape.dim,
+                                              has_tail(test)};
+    draft_status status = draft_proof_run(d->device.context, variant, &params, &proof);
     struct outcome outcome = {
         .refused = status == DRAFT_ERROR_UNSUPPORTED,
         .mismatches = proof.wrong || (status && status != DRAFT_ERROR_UNSUPPORTED),
@@ -222,12 +228,13 @@ static void run_self_test(struct run *run, struct verify_device *d, const char *
     cell_told_of(run, &cell, &outcome);
 }
 
-/* Has a case before this one the same type and dim? */
+/* Has a case before this one the same type and dim, and a tail or none as well? */
 static bool is_repeated(const struct test_case *const *cases, size_t c)
 {
     size_t i = 0;
     while (cases[i]->params.type != cases[c]->params.type ||
-           cases[i]->params.shape.dim != cases[c]->params.shape.dim)
+           cases[i]->params.shape.dim != cases[c]->params.shape.dim ||
+           has_tail(cases[i]) != has_tail(cases[c]))
         i++;
     return i < c;
 }
