@@ -30,6 +30,13 @@ static const struct test_case benches[] = {
          {.shape = {.frames = 5, .height = 30, .width = 52, .suffix = 256, .heads = 1, .dim = 128},
           .type = DRAFT_BF16,
           .sparsity = 0.9}},
+    {.name = "5x30x52 90% tail",
+     .params =
+         {.shape = {.frames = 5, .height = 30, .width = 52, .suffix = 256, .heads = 1, .dim = 128},
+          .type = DRAFT_F16,
+          .sparsity = 0.9,
+          .scorer = DRAFT_SCORER_MAX,
+          .tail = DRAFT_TAIL_MEAN}},
     {.name = "3x45x80 75% f32",
      .params = {.shape = {.frames = 3, .height = 45, .width = 80, .heads = 2, .dim = 64},
                 .type = DRAFT_F32,

@@ -360,6 +360,14 @@ START_TEST(bench_and_devices)
         ck_assert_msg(cJSON_IsObject(json), "%s: %s", arguments[i], content("out"));
         cJSON_Delete(json);
     }
+    ck_assert_int_eq(draft("bench --grid 1x8x16 --dim 8 --tile 1x4x4 --sparsity 0.5 --rule row "
+                           "--score max --tail mean --json"),
+                     0);
+    cJSON *json = cJSON_Parse(content("out"));
+    cJSON *result = cJSON_GetArrayItem(cJSON_GetObjectItem(json, "results"), 0);
+    ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(result, "tail")), "mean");
+    ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(result, "score")), "max");
+    cJSON_Delete(json);
     ck_assert_int_eq(draft("devices"), 0);
     ck_assert_ptr_nonnull(strstr(content("out"), "cpu"));
     ck_assert_int_eq(draft("bench --case tiny --repeat 1"), 0);
