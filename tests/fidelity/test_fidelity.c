@@ -563,8 +563,8 @@ int main(int argc, char **argv)
 {
     if (argc != 3)
         return 2;
-    program = argv[1];
-    planted = argv[2];
+    program = realpath(argv[1], NULL); /* they run in a folder of their own */
+    planted = realpath(argv[2], NULL);
     Suite *suite = suite_create("fidelity");
     TCase *figures = tcase_create("figures"), *programs = tcase_create("program");
     tcase_set_timeout(figures, 120);

@@ -34,6 +34,15 @@ static void remove_folder(void)
     ck_assert_int_eq(system(line), 0);
 }
 
+/* What self-tests have found: a fault that is mended comes with another driver or other code, but one
+ * that was planted does not. */
+static void forget_verdicts(void)
+{
+    char line[512];
+    snprintf(line, sizeof line, "rm -r '%s/draft'", folder);
+    ck_assert_int_eq(system(line), 0);
+}
+
 /* `PROGRAM verify ...` in the folder; its output goes to the files "out" and "err". */
 static int verify(const char *which, const char *plant, const char *arguments)
 {
@@ -213,6 +222,8 @@ START_TEST(one_wrong_number)
         ck_assert_int_eq(verify(planted, plant, "--save report.md"), 1);
         ck_assert_ptr_nonnull(strstr(content("report.md"), "## Mismatches"));
         ck_assert_ptr_nonnull(strstr(content("report.md"), cell));
+        if (devices[0].context->proofs)
+            forget_verdicts();
         ck_assert_int_eq(verify(planted, "", ""), 0);
         ck_assert_ptr_nonnull(strstr(content("out"), "\npassed: "));
     }
