@@ -403,7 +403,18 @@ static TCase *proof_tests(void)
     return tests;
 }
 
-int main(void)
+/* Mesa writes to its own cache whenever it likes, so not where tests clear up behind themselves. */
+static int with_shader_cache(int (*run)(void))
+{
+    char shaders[] = "/tmp/draft-proof-shaders-XXXXXX", line[64];
+    ck_assert_ptr_nonnull(mkdtemp(shaders));
+    setenv("MESA_SHADER_CACHE_DIR", shaders, 1);
+    int status = run();
+    snprintf(line, sizeof line, "rm -rf '%s'", shaders);
+    return system(line) == -1 ? EXIT_FAILURE : status;
+}
+
+static int run_all(void)
 {
     device_count = devices_open("vulkan", devices);
     if (device_count == 0 || !app_open())
@@ -415,4 +426,9 @@ int main(void)
     int status = suite_main(suite, false);
     devices_close(devices, device_count);
     return status;
+}
+
+int main(void)
+{
+    return with_shader_cache(run_all);
 }

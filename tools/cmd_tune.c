@@ -271,7 +271,12 @@ static draft_status probe_level(struct tune *tune, uint32_t level, uint32_t coun
     tune->params.sparsity = sparsity;
     draft_status status = job_create(tune->context, &tune->params, &job);
     struct draft_run_params run = {
-        .q = {b->q}, .k = {b->k}, .v = {b->v}, .out = {b->out}, .workspace = job.workspace};
+        .q.data = b->q,
+        .k.data = b->k,
+        .v.data = b->v,
+        .out.data = b->out,
+        .workspace = job.workspace,
+    };
     if (status == DRAFT_OK)
         status = draft_probe_run(job.plan, &run, &params, found);
     for (uint32_t i = 0; i < s->batch * s->heads && status == DRAFT_OK; i++) {
