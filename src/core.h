@@ -65,5 +65,7 @@ void draft_tables_fill(const struct draft_geometry *g, void *block);
 
 /* Bytes of one element. */
 uint32_t draft_type_size(draft_type type);
+/* Element `index` of an array. */
+double draft_type_load(draft_type type, const uint8_t *array, size_t index);
 
 #endif

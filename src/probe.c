@@ -30,27 +30,6 @@ struct probe {
     double *errors[TRIED + 1];
 };
 
-static double decode(uint32_t type, const uint8_t *at)
-{
-    uint16_t half;
-    float value;
-    if (type == DRAFT_F32) {
-        memcpy(&value, at, sizeof value);
-        return value;
-    }
-    memcpy(&half, at, sizeof half);
-    if (type == DRAFT_BF16) {
-        uint32_t bits = (uint32_t)half << 16;
-        memcpy(&value, &bits, sizeof value);
-        return value;
-    }
-    int exponent = half >> 10 & 31, fraction = half & 1023;
-    double x = exponent == 31  ? (fraction ? NAN : INFINITY)
-               : exponent == 0 ? ldexp(fraction, -24)
-                               : ldexp(1024 + fraction, exponent - 25);
-    return half & 0x8000 ? -x : x;
-}
-
 /* Distinct blocks, ascending, by a linear congruential generator: each block is taken with the
  * chance that is left for it. */
 static void choose_blocks(struct probe *p, uint64_t seed)
@@ -97,7 +76,7 @@ static draft_status read_rows(const struct probe *p, double *rows)
                 if (status)
                     return status;
                 for (size_t e = 0; e < numbers; e++)
-                    *rows++ = decode(g->type, p->row + e * size);
+                    *rows++ = draft_type_load((draft_type)g->type, p->row, e);
             }
         }
     return DRAFT_OK;

@@ -66,24 +66,6 @@ static void store(draft_type type, uint8_t *array, size_t index, float value)
         memcpy(array + index * 2, &narrow, 2);
 }
 
-static double load(draft_type type, const uint8_t *array, size_t index)
-{
-    uint32_t bits = 0;
-    float value;
-    size_t size = draft_type_size(type);
-    memcpy(&bits, array + index * size, size);
-    if (type == DRAFT_F16) {
-        double sign = bits & 0x8000 ? -1 : 1, mantissa = bits & 1023;
-        int exponent = (int)(bits >> 10 & 31);
-        if (exponent == 31)
-            return mantissa != 0 ? NAN : sign * INFINITY;
-        return sign * (exponent ? ldexp(1024 + mantissa, exponent - 25) : ldexp(mantissa, -24));
-    }
-    bits <<= type == DRAFT_BF16 ? 16 : 0;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 /* ---- The problem ---- */
 
 /* The next of -127 ... 127, over 128. */
@@ -283,13 +265,15 @@ static void check_row(struct trial *t, uint32_t b, uint32_t h, uint32_t token,
     for (uint32_t d = 0; d < t->dim; d++) {
         double want = count ? out[d] / sum : 0;
         double allowed = relative * magnitude[d] / sum + roundoff(t->type) * fabs(want) + least;
-        compare(t, load(t->type, t->image + t->at_out, at + d), want, count ? allowed : 0, b, h,
-                token, "out");
+        compare(t, draft_type_load(t->type, t->image + t->at_out, at + d), want,
+                count ? allowed : 0, b, h, token, "out");
     }
     double lse = count ? most + log(sum) : -INFINITY;
     double allowed = error + spread + LOG_ERROR + FUNCTION * U32 * (1 + fabs(lse));
-    compare(t, load(DRAFT_F32, t->image + t->at_lse, (size_t)(b * HEADS + h) * TOKENS + token), lse,
-            count ? allowed : 0, b, h, token, "lse");
+    compare(
+        t,
+        draft_type_load(DRAFT_F32, t->image + t->at_lse, (size_t)(b * HEADS + h) * TOKENS + token),
+        lse, count ? allowed : 0, b, h, token, "lse");
 }
 
 /* What a query block attends to. */

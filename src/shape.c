@@ -21,6 +21,24 @@ uint32_t draft_type_size(draft_type type)
     return type == DRAFT_F32 ? 4 : 2;
 }
 
+double draft_type_load(draft_type type, const uint8_t *array, size_t index)
+{
+    uint32_t bits = 0;
+    float value;
+    size_t size = draft_type_size(type);
+    memcpy(&bits, array + index * size, size);
+    if (type == DRAFT_F16) {
+        double sign = bits & 0x8000 ? -1 : 1, fraction = bits & 1023;
+        int exponent = (int)(bits >> 10 & 31);
+        if (exponent == 31)
+            return fraction != 0 ? NAN : sign * INFINITY;
+        return sign * (exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24));
+    }
+    bits <<= type == DRAFT_BF16 ? 16 : 0;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 /* ---- Tile ---------------------------------------------------------------------------------- */
 
 struct tile_quality {
