@@ -7,48 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "job.h"
-#include "report.h"
-#include "run_files.h"
+#include "run.h"
 
-/* What the command line asks for. */
-struct request {
-    const char *out, *lse;
-    struct draft_shape shape;
-    uint32_t grid[3], tile[3];
-    uint32_t type, rule, force, scorer, tail, repeat;
-    bool scorer_given, tail_given;
-    bool type_given, grid_given, sparsity_given, check, json, tolerance_given;
-    double sparsity, mass, row_floor, scale, tolerance;
-    struct program_reals head_sparsity, factors, valid;
-    struct program_device device;
-    const char *files[3];
-    size_t file_count;
-};
-
-/* All that a run makes. */
-struct run {
-    const struct request *request;
-    struct run_inputs inputs;
-    struct draft_plan_params params;
-    uint32_t *valid;
-    draft_context *context;
-    struct draft_device_info device;
-    struct job_buffers buffers;
-    struct job job, dense;
-    struct job_timing timing, dense_timing;
-    struct draft_density density;
-    struct job_fidelity fidelity;
-    void *result;
-    float *lse, *kept_lse;
-    struct draft_probe *probe; /* of each head, or NULL */
-    double probe_seconds;
-    struct program_output *out_file, *lse_file;
-    struct program_progress *progress;
-    uint64_t done;
-};
-
-static int parse(struct request *r, int argc, char **argv)
+static int parse(struct run_request *r, int argc, char **argv)
 {
     const struct program_option options[] = {
         {"output", 'o', PROGRAM_TEXT, &r->out, "FILE", "write the result (.npy, .safetensors)",
@@ -122,7 +83,7 @@ static int usage(const char *message)
 }
 
 /* What can be checked before any file is opened. -1 to go on. */
-static int check_request(struct request *r)
+static int check_request(struct run_request *r)
 {
     if (r->grid_given && (r->shape.frames || r->shape.height || r->shape.width))
         return usage("--grid goes without --frames, --height and --width");
@@ -216,7 +177,7 @@ static draft_status find_factors(struct run *run)
 /* Open the inputs and make the plan's parameters of them. */
 static bool open_inputs(struct run *run)
 {
-    const struct request *r = run->request;
+    const struct run_request *r = run->request;
     const char *outputs[2] = {r->out, r->lse};
     struct draft_shape shape = r->shape;
     draft_type wanted = r->type_given ? (draft_type)(r->type + 1) : (draft_type)0;
@@ -365,153 +326,12 @@ static bool write_outputs(struct run *run)
     return ok;
 }
 
-/* ---- Reports ------------------------------------------------------------------------------ */
-
-static cJSON *json_check(const struct run *run)
-{
-    const struct job_fidelity *f = &run->fidelity;
-    cJSON *json = cJSON_CreateObject();
-    cJSON_AddNumberToObject(json, "relative_l2", f->relative);
-    cJSON_AddNumberToObject(json, "worst_head_relative_l2", f->worst_relative);
-    cJSON_AddNumberToObject(json, "worst_head", f->worst_head);
-    cJSON_AddNumberToObject(json, "cosine", f->cosine);
-    cJSON_AddNumberToObject(json, "recall", f->recall);
-    cJSON_AddNumberToObject(json, "recall_p5", f->recall_p5);
-    cJSON_AddNumberToObject(json, "not_finite", (double)f->not_finite);
-    cJSON_AddItemToObject(json, "dense_stages",
-                          report_json_stages(&run->dense, &run->dense_timing));
-    cJSON_AddNumberToObject(json, "speedup",
-                            run->dense_timing.median[3] / report_total(run->timing.median));
-    return json;
-}
-
-static cJSON *json_probe(const struct run *run)
-{
-    cJSON *json = cJSON_CreateObject(), *heads = cJSON_AddArrayToObject(json, "heads");
-    cJSON_AddNumberToObject(json, "seconds", run->probe_seconds);
-    for (size_t h = 0; h < (size_t)run->params.shape.batch * run->params.shape.heads; h++) {
-        cJSON *head = cJSON_CreateObject();
-        cJSON_AddNumberToObject(head, "error", run->probe[h].error);
-        cJSON_AddNumberToObject(head, "factor", run->probe[h].factor);
-        cJSON_AddItemToArray(heads, head);
-    }
-    return json;
-}
-
-static int report_json(const struct run *run)
-{
-    cJSON *json = cJSON_CreateObject();
-    cJSON_AddItemToObject(json, "device", program_json_device(&run->device));
-    report_json_shape(json, &run->params, &run->job.layout);
-    cJSON_AddStringToObject(json, "rule", job_rule_names[run->params.rule]);
-    if (run->request->scorer_given)
-        cJSON_AddStringToObject(json, "score", job_scorer_names[run->request->scorer]);
-    if (run->request->tail_given)
-        cJSON_AddStringToObject(json, "tail", job_tail_names[run->request->tail]);
-    if (run->probe)
-        cJSON_AddItemToObject(json, "probe", json_probe(run));
-    cJSON_AddItemToObject(json, "stages", report_json_stages(&run->job, &run->timing));
-    cJSON_AddNumberToObject(json, "median_seconds", report_total(run->timing.median));
-    cJSON_AddNumberToObject(json, "attend_gflops",
-                            1e-9 * run->density.flops / run->timing.median[3]);
-    cJSON_AddItemToObject(json, "density", report_json_density(&run->density));
-    if (run->request->check)
-        cJSON_AddItemToObject(json, "check", json_check(run));
-    if (run->request->out)
-        cJSON_AddStringToObject(json, "output", run->request->out);
-    return program_json_print(json);
-}
-
-static void report_stages(const struct run *run)
-{
-    struct program_table *table = program_table_create("stage\tkernel\t>ms\t>min ms\t>share");
-    double sum = report_total(run->timing.median);
-    for (unsigned s = 0; s < JOB_STAGES; s++)
-        program_table_add(table, "%s\t%s\t%.3f\t%.3f\t%.1f %%", job_stage_names[s],
-                          draft_plan_kernel(run->job.plan, (draft_stage)(1u << s)),
-                          1e3 * run->timing.median[s], 1e3 * run->timing.least[s],
-                          100 * run->timing.median[s] / sum);
-    program_table_add(table, "all\t\t%.3f\t%.3f\t", 1e3 * sum,
-                      1e3 * report_total(run->timing.least));
-    putchar('\n');
-    program_table_print(table);
-}
-
-static void report_check(const struct run *run)
-{
-    const struct job_fidelity *f = &run->fidelity;
-    struct program_table *table = program_table_create("against dense attention\t>");
-    program_table_add(table, "relative L2 error\t%.3e", f->relative);
-    program_table_add(table, "worst head (%u)\t%.3e", f->worst_head, f->worst_relative);
-    program_table_add(table, "cosine\t%.6f", f->cosine);
-    program_table_add(table, "recall of attention, mean\t%.4f", f->recall);
-    program_table_add(table, "recall, 5th percentile of rows\t%.4f", f->recall_p5);
-    if (f->not_finite)
-        program_table_add(table, "values not finite\t%llu", (unsigned long long)f->not_finite);
-    program_table_add(table, "dense attend, ms\t%.3f", 1e3 * run->dense_timing.median[3]);
-    program_table_add(table, "speed-up, all stages\t%.2f",
-                      run->dense_timing.median[3] / report_total(run->timing.median));
-    putchar('\n');
-    program_table_print(table);
-}
-
-static void report_probe(const struct run *run, struct program_table *table)
-{
-    if (!run->probe)
-        return;
-    struct draft_probe least = run->probe[0], most = run->probe[0];
-    for (size_t h = 1; h < (size_t)run->params.shape.batch * run->params.shape.heads; h++) {
-        least.error = fmin(least.error, run->probe[h].error);
-        most.error = fmax(most.error, run->probe[h].error);
-        least.factor = fmin(least.factor, run->probe[h].factor);
-        most.factor = fmax(most.factor, run->probe[h].factor);
-    }
-    program_table_add(table, "probe\t%.1f ms: factors %.2f to %.2f, error of heads %.3f to %.3f",
-                      1e3 * run->probe_seconds, least.factor, most.factor, least.error, most.error);
-}
-
-static void report(const struct run *run)
-{
-    const struct draft_layout *l = &run->job.layout;
-    const struct draft_shape *s = &run->params.shape;
-    struct program_table *table = program_table_create("device\t");
-    program_table_add(table, "backend\t%s, %s", run->device.backend, run->device.name);
-    program_table_add(
-        table, "tokens\t%u + %ux%ux%u + %u = %llu, batch %u, heads %u / %u, dim %u, %s", s->prefix,
-        s->frames, s->height, s->width, s->suffix, (unsigned long long)l->tokens, s->batch,
-        s->heads, s->kv_heads, s->dim, job_type_names[run->params.type - 1]);
-    program_table_add(table, "blocks\t%u, of these video %u = %ux%ux%u of %ux%ux%u tokens",
-                      l->blocks, l->video_blocks, l->tiles_t, l->tiles_h, l->tiles_w, l->tile.t,
-                      l->tile.h, l->tile.w);
-    program_table_add(table, "workspace\t%.1f MiB", (double)l->size / 0x1p20);
-    program_table_add(table, "kept\t%.2f %% of video block pairs, %.2f %% of token pairs (rule %s)",
-                      100 * run->density.video, 100 * run->density.work,
-                      job_rule_names[run->params.rule]);
-    if (run->density.tail > 0)
-        program_table_add(table, "pooled keys\t%.2f %% of token pairs more (tail %s)",
-                          100 * run->density.tail, job_tail_names[run->params.tail - 1]);
-    report_probe(run, table);
-    if (run->density.empty_rows)
-        program_table_add(table, "empty rows\t%llu query blocks keep nothing: out = 0",
-                          (unsigned long long)run->density.empty_rows);
-    program_table_add(table, "attend\t%.1f GFLOP/s over kept pairs",
-                      1e-9 * run->density.flops / run->timing.median[3]);
-    program_table_print(table);
-    report_stages(run);
-    if (run->request->check)
-        report_check(run);
-}
-
 /* ---- Course of the command ---------------------------------------------------------------- */
 
 /* Print what was found; the files are written. */
 static int finish(const struct run *run)
 {
-    int code = PROGRAM_OK;
-    if (run->request->json)
-        code = report_json(run);
-    else
-        report(run);
+    int code = run_report(run);
     /* Written so that NaN fails. */
     if (code == PROGRAM_OK && run->request->tolerance_given &&
         !(run->fidelity.relative <= run->request->tolerance)) {
@@ -524,7 +344,7 @@ static int finish(const struct run *run)
 
 static int execute(struct run *run)
 {
-    const struct request *r = run->request;
+    const struct run_request *r = run->request;
     if (!open_inputs(run) || !open_outputs(run))
         return PROGRAM_USAGE;
     run->progress = program_progress_begin("preparing", job_steps(r->repeat) * (r->check ? 2 : 1));
@@ -559,7 +379,7 @@ static void release(struct run *run)
 
 int draft_cmd_run(int argc, char **argv)
 {
-    struct request request = {.sparsity = 0.9, .repeat = 1};
+    struct run_request request = {.sparsity = 0.9, .repeat = 1};
     struct run run = {.request = &request};
     int code = parse(&request, argc, argv);
     if (code < 0)
