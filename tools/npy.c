@@ -217,6 +217,8 @@ bool tensor_parse_npy(const void *bytes, size_t size, draft_type wanted, struct 
 {
     size_t start = 0, length = 0;
     struct tensor t = {0};
+    if (wanted == TENSOR_INTEGER)
+        return tensor_fail(error, "it is a .npy file: integers are read from .safetensors");
     if (!find_header(bytes, size, &start, &length, error))
         return false;
     const char *header = (const char *)bytes + start;

@@ -125,19 +125,33 @@ static const cJSON *member(const cJSON *object, const char *name)
     return found;
 }
 
-/* Bytes of an element of a dtype of the format; 0 for one that we do not know. */
-static unsigned dtype_bytes(const char *dtype)
+/* Element types of the format. */
+static const struct dtype {
+    const char *name;
+    unsigned bytes;
+    draft_type type; /* 0 where we cannot read it */
+} dtypes[] = {{"F16", 2, DRAFT_F16},     {"BF16", 2, DRAFT_BF16},  {"F32", 4, DRAFT_F32},
+              {"F64", 8, (draft_type)0}, {"I8", 1, (draft_type)0}, {"U8", 1, (draft_type)0},
+              {"I16", 2, (draft_type)0}, {"U16", 2, TENSOR_U16},   {"I32", 4, TENSOR_I32},
+              {"U32", 4, TENSOR_U32},    {"I64", 8, TENSOR_I64},   {"U64", 8, (draft_type)0},
+              {"BOOL", 1, (draft_type)0}};
+enum { DTYPES = sizeof dtypes / sizeof *dtypes };
+
+/* NULL for one that we do not know. */
+static const struct dtype *find_dtype(const char *name)
 {
-    static const struct {
-        const char *name;
-        unsigned bytes;
-    } table[] = {{"F16", 2}, {"BF16", 2}, {"F32", 4}, {"F64", 8}, {"I8", 1},
-                 {"U8", 1},  {"I16", 2},  {"U16", 2}, {"I32", 4}, {"U32", 4},
-                 {"I64", 8}, {"U64", 8},  {"BOOL", 1}};
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (strcmp(dtype, table[i].name) == 0)
-            return table[i].bytes;
-    return 0;
+    for (unsigned i = 0; i < DTYPES; i++)
+        if (strcmp(name, dtypes[i].name) == 0)
+            return &dtypes[i];
+    return NULL;
+}
+
+static const char *dtype_name(draft_type type)
+{
+    unsigned i = 0;
+    while (dtypes[i].type != type)
+        i++;
+    return dtypes[i].name;
 }
 
 static bool fail_entry(struct tensor_error *error, const char *name, const char *what)
@@ -145,7 +159,7 @@ static bool fail_entry(struct tensor_error *error, const char *name, const char 
     return tensor_fail(error, "its tensor %s %s", tensor_printable(name, strlen(name)).text, what);
 }
 
-/* An entry's dtype and shape. type is 0 in *out for what we cannot compute with. */
+/* An entry's dtype and shape. type is 0 in *out for what we cannot read. */
 static bool read_entry(const struct entry *e, struct tensor *out, struct tensor_error *error)
 {
     const cJSON *dtype = member(e->json, "dtype"), *shape = member(e->json, "shape");
@@ -155,11 +169,8 @@ static bool read_entry(const struct entry *e, struct tensor *out, struct tensor_
         return fail_entry(error, e->name, "has too many axes");
     if (!to_integers(shape, out->shape, TENSOR_RANK, &out->rank))
         return fail_entry(error, e->name, "has no shape of whole numbers below 2^53");
-    const char *name = dtype->valuestring;
-    out->type = strcmp(name, "F16") == 0    ? DRAFT_F16
-                : strcmp(name, "BF16") == 0 ? DRAFT_BF16
-                : strcmp(name, "F32") == 0  ? DRAFT_F32
-                                            : (draft_type)0;
+    const struct dtype *known = find_dtype(dtype->valuestring);
+    out->type = known ? known->type : (draft_type)0;
     return true;
 }
 
@@ -177,9 +188,10 @@ static bool check_entry(struct entry *e, uint64_t data_size, struct tensor_error
     e->end = offsets[1];
     if (e->begin > e->end || e->end > data_size)
         return fail_entry(error, e->name, "has data_offsets outside the file");
-    bytes = dtype_bytes(member(e->json, "dtype")->valuestring);
-    if (bytes == 0)
+    const struct dtype *known = find_dtype(member(e->json, "dtype")->valuestring);
+    if (!known)
         return true;
+    bytes = known->bytes;
     for (unsigned i = 0; i < t.rank; i++)
         if (__builtin_mul_overflow(bytes, t.shape[i], &bytes))
             return fail_entry(error, e->name, "is larger than memory can be");
@@ -256,6 +268,21 @@ static bool fail_missing(const struct header *h, const char *name, struct tensor
     return false;
 }
 
+/* The tensor's type is of those that are wanted; '<u2' in the place of bf16 becomes that. */
+static bool check_type(const char *name, const char *dtype, draft_type wanted, struct tensor *t,
+                       struct tensor_error *error)
+{
+    if (wanted == DRAFT_BF16 && t->type == TENSOR_U16)
+        t->type = DRAFT_BF16;
+    bool integer = t->type >= TENSOR_U16;
+    if (t->type && integer == (wanted == TENSOR_INTEGER))
+        return true;
+    return tensor_fail(error, "the type of %s is %s: %s can be read",
+                       tensor_printable(name, strlen(name)).text,
+                       tensor_printable(dtype, strlen(dtype)).text,
+                       wanted == TENSOR_INTEGER ? "U16, U32, I32 and I64" : "F16, BF16 and F32");
+}
+
 static bool find_tensor(const struct header *h, const char *name, draft_type wanted,
                         struct tensor *out, uint64_t *offset, struct tensor_error *error)
 {
@@ -266,13 +293,8 @@ static bool find_tensor(const struct header *h, const char *name, draft_type wan
         return fail_missing(h, name, error);
     if (!read_entry(e, &t, error))
         return false;
-    const char *dtype = member(e->json, "dtype")->valuestring;
-    if (wanted == DRAFT_BF16 && strcmp(dtype, "U16") == 0)
-        t.type = DRAFT_BF16;
-    if (!t.type)
-        return tensor_fail(error, "the type of %s is %s: F16, BF16 and F32 can be read",
-                           tensor_printable(name, strlen(name)).text,
-                           tensor_printable(dtype, strlen(dtype)).text);
+    if (!check_type(name, member(e->json, "dtype")->valuestring, wanted, &t, error))
+        return false;
     if (!tensor_count(&t, tensor_type_size(t.type), error))
         return false;
     *offset = e->begin;
@@ -280,23 +302,34 @@ static bool find_tensor(const struct header *h, const char *name, draft_type wan
     return true;
 }
 
-bool tensor_parse_safetensors(const void *bytes, size_t size, const char *name, draft_type wanted,
-                              struct tensor *out, struct tensor_error *error)
+/* Where the header's JSON starts and how long it is: behind 8 bytes of length. */
+static bool find_header(const void *bytes, size_t size, uint64_t *length,
+                        struct tensor_error *error)
 {
     const unsigned char *start = bytes;
-    struct header h = {0};
-    uint64_t length = 0, offset = 0;
+    *length = 0;
     if (size < 8)
         return tensor_fail(error, "it is no .npy or .safetensors file: it has %zu bytes", size);
     for (int i = 7; i >= 0; i--)
-        length = length << 8 | start[i];
-    if (length > TENSOR_SAFETENSORS_HEADER || length > size - 8)
+        *length = *length << 8 | start[i];
+    if (*length > TENSOR_SAFETENSORS_HEADER || *length > size - 8)
         return tensor_fail(error,
                            "it is no .npy or .safetensors file, or damaged: a header of "
                            "%llu bytes in a file of %zu",
-                           (unsigned long long)length, size);
+                           (unsigned long long)*length, size);
+    return true;
+}
+
+bool tensor_parse_safetensors(const void *bytes, size_t size, const char *name, draft_type wanted,
+                              struct tensor *out, struct tensor_error *error)
+{
+    const char *start = bytes;
+    struct header h = {0};
+    uint64_t length, offset = 0;
+    if (!find_header(bytes, size, &length, error))
+        return false;
     h.data_size = size - 8 - length;
-    h.json = parse_json((const char *)start + 8, (size_t)length, error);
+    h.json = parse_json(start + 8, (size_t)length, error);
     bool ok =
         h.json && read_header(&h, error) && find_tensor(&h, name, wanted, out, &offset, error);
     if (ok)
@@ -306,19 +339,48 @@ bool tensor_parse_safetensors(const void *bytes, size_t size, const char *name, 
     return ok;
 }
 
-bool tensor_write_safetensors(FILE *file, const char *name, const struct tensor *tensor)
+bool tensor_file_metadata(const struct tensor_file *file, const char *key, char *out, size_t room)
 {
-    static const char *const dtype[] = {"F16", "BF16", "F32"};
-    uint64_t bytes = tensor->count * tensor_type_size(tensor->type);
-    cJSON *json = cJSON_CreateObject();
-    cJSON *entry = cJSON_AddObjectToObject(json, name);
-    cJSON_AddStringToObject(entry, "dtype", dtype[tensor->type - DRAFT_F16]);
+    struct tensor_error error;
+    uint64_t length;
+    if (!find_header(file->map, file->map_size, &length, &error))
+        return false;
+    cJSON *json = parse_json((const char *)file->map + 8, (size_t)length, &error);
+    const cJSON *about = member(json, "__metadata__");
+    const cJSON *value = cJSON_IsObject(about) ? member(about, key) : NULL;
+    bool found = cJSON_IsString(value);
+    if (found)
+        snprintf(out, room, "%s", value->valuestring);
+    cJSON_Delete(json);
+    return found;
+}
+
+/* "name": {"dtype": ..., "shape": ..., "data_offsets": ...}; returns where its data ends. */
+static uint64_t add_entry(cJSON *json, const struct tensor_entry *e, uint64_t begin)
+{
+    const struct tensor *t = &e->tensor;
+    uint64_t end = begin + t->count * tensor_type_size(t->type);
+    cJSON *entry = cJSON_AddObjectToObject(json, e->name);
+    cJSON_AddStringToObject(entry, "dtype", dtype_name(t->type));
     cJSON *shape = cJSON_AddArrayToObject(entry, "shape");
-    for (unsigned i = 0; i < tensor->rank; i++)
-        cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)tensor->shape[i]));
+    for (unsigned i = 0; i < t->rank; i++)
+        cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)t->shape[i]));
     cJSON *offsets = cJSON_AddArrayToObject(entry, "data_offsets");
-    cJSON_AddItemToArray(offsets, cJSON_CreateNumber(0));
-    cJSON_AddItemToArray(offsets, cJSON_CreateNumber((double)bytes));
+    cJSON_AddItemToArray(offsets, cJSON_CreateNumber((double)begin));
+    cJSON_AddItemToArray(offsets, cJSON_CreateNumber((double)end));
+    return end;
+}
+
+bool tensor_write_safetensors(FILE *file, const struct tensor_entry *entries, unsigned count,
+                              const char *const *metadata)
+{
+    uint64_t end = 0;
+    cJSON *json = cJSON_CreateObject();
+    cJSON *about = metadata ? cJSON_AddObjectToObject(json, "__metadata__") : NULL;
+    for (unsigned i = 0; metadata && metadata[i]; i += 2)
+        cJSON_AddStringToObject(about, metadata[i], metadata[i + 1]);
+    for (unsigned i = 0; i < count; i++)
+        end = add_entry(json, &entries[i], end);
     char *text = cJSON_PrintUnformatted(json);
     cJSON_Delete(json);
     if (!text)
@@ -329,6 +391,8 @@ bool tensor_write_safetensors(FILE *file, const char *name, const struct tensor 
         fputc((int)(padded >> 8 * i & 255), file);
     fprintf(file, "%-*s", (int)padded, text);
     cJSON_free(text);
-    fwrite(tensor->data, tensor_type_size(tensor->type), tensor->count, file);
+    for (unsigned i = 0; i < count; i++)
+        fwrite(entries[i].tensor.data, tensor_type_size(entries[i].tensor.type),
+               entries[i].tensor.count, file);
     return !ferror(file);
 }

@@ -34,7 +34,9 @@ struct tensor_name tensor_printable(const char *text, size_t length)
 
 size_t tensor_type_size(draft_type type)
 {
-    return type == DRAFT_F32 ? 4 : 2;
+    if (type == TENSOR_I64)
+        return 8;
+    return type == DRAFT_F32 || type == TENSOR_U32 || type == TENSOR_I32 ? 4 : 2;
 }
 
 bool tensor_count(struct tensor *tensor, size_t element, struct tensor_error *error)
@@ -128,6 +130,6 @@ bool tensor_write(FILE *file, const char *path, const char *name, const struct t
 {
     size_t length = strlen(path), ending = sizeof safetensors_ending - 1;
     if (length >= ending && strcmp(path + length - ending, safetensors_ending) == 0)
-        return tensor_write_safetensors(file, name, tensor);
+        return tensor_write_safetensors(file, &(struct tensor_entry){name, *tensor}, 1, NULL);
     return tensor_write_npy(file, tensor);
 }

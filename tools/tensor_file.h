@@ -5,7 +5,7 @@
  *
  * Types: '<f2' is f16, '<f4' is f32. NumPy has no bf16: '<V2' and '|V2', two bytes without meaning,
  * are taken as bf16, which is what the Python package ml_dtypes writes, and '|V2' is what we write.
- * '<u2' is read as bf16 where the caller asks for bf16. */
+ * '<u2' is read as bf16 where the caller asks for bf16. Integers are read from .safetensors only. */
 #ifndef DRAFT_TOOLS_TENSOR_FILE_H
 #define DRAFT_TOOLS_TENSOR_FILE_H
 
@@ -23,6 +23,14 @@ enum {
     TENSOR_SAFETENSORS_VALUES = 4000000,   /* JSON values: 80 bytes of memory each              */
     TENSOR_SAFETENSORS_DEPTH = 8           /* nesting of the JSON: the format needs 3           */
 };
+
+/* Types of integers, beyond the values of draft_type: what lists of blocks are made of. */
+#define TENSOR_U16 ((draft_type)16)
+#define TENSOR_U32 ((draft_type)17)
+#define TENSOR_I32 ((draft_type)18)
+#define TENSOR_I64 ((draft_type)19)
+/* As `wanted`: any of these and nothing else. */
+#define TENSOR_INTEGER ((draft_type)20)
 
 /* Why a file was refused, one line without the file's name; what comes from the file is made
  * printable and short. */
@@ -60,6 +68,10 @@ bool tensor_file_open(const char *path, const char *default_name, draft_type wan
 /* Unmap; also right after a failed open, if *file was zero before. */
 void tensor_file_close(struct tensor_file *file);
 
+/* What an open .safetensors file says of itself under the key, cut to the room; false where it says
+ * nothing. */
+bool tensor_file_metadata(const struct tensor_file *file, const char *key, char *out, size_t room);
+
 /* "file.safetensors:name" in two: writes the file's path (which the caller frees) and returns the
  * name, or NULL where the path names no tensor. */
 const char *tensor_path_split(const char *path, char **file);
@@ -68,7 +80,15 @@ const char *tensor_path_split(const char *path, char **file);
  * where the tensor is called name, or else .npy. False where the stream reports an error. */
 bool tensor_write(FILE *file, const char *path, const char *name, const struct tensor *tensor);
 bool tensor_write_npy(FILE *file, const struct tensor *tensor);
-bool tensor_write_safetensors(FILE *file, const char *name, const struct tensor *tensor);
+
+/* One of several in a .safetensors file. */
+struct tensor_entry {
+    const char *name;
+    struct tensor tensor;
+};
+/* metadata: NULL, or pairs of key and value that end with NULL. */
+bool tensor_write_safetensors(FILE *file, const struct tensor_entry *entries, unsigned count,
+                              const char *const *metadata);
 
 /* ---- For the readers ---------------------------------------------------------------------- */
 

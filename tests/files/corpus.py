@@ -49,6 +49,8 @@ three = {"__metadata__": {"format": "pt"}, "q": entry("BF16", [1, 2], 0, 4),
          "k": entry("U16", [1, 2], 4, 8), "": entry("F32", [1], 8, 12)}
 safetensors("one", one, bytes(16))
 safetensors("three", json.dumps(three) + "   ", bytes(12))
+safetensors("metadata", {"__metadata__": {"format": "longer than the room"}, **one}, bytes(16))
+safetensors("metadata-array", {"__metadata__": ["format", {}], **one}, bytes(16))
 safetensors("scalar", {"q": entry("F32", [], 0, 4)}, bytes(4))
 safetensors("empty", {})
 safetensors("f8", {"k": entry("F8_E4M3", [4], 0, 4), "q": entry("F16", [1], 4, 6)}, bytes(6))

@@ -19,7 +19,8 @@ static inline void fuzz_check_tensor(const uint8_t *bytes, size_t size, const st
     const uint8_t *data = t->data;
     uint64_t count = 1;
     unsigned sum = 0;
-    if (t->type < DRAFT_F16 || t->type > DRAFT_F32 || t->rank > TENSOR_RANK)
+    bool integer = t->type >= TENSOR_U16 && t->type <= TENSOR_I64;
+    if ((!integer && (t->type < DRAFT_F16 || t->type > DRAFT_F32)) || t->rank > TENSOR_RANK)
         abort();
     for (unsigned i = 0; i < t->rank; i++)
         if (t->shape[i] == 0 || __builtin_mul_overflow(count, t->shape[i], &count))

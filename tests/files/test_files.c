@@ -234,6 +234,12 @@ static const struct safetensors_case {
     {"{\"q\":{\"dtype\":3,\"shape\":[2],\"data_offsets\":[0,4]}}", 4, 0, "no dtype"},
     {"{\"q\":{\"dtype\":\"F16\",\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, 0,
      "no dtype"},
+    {"{" T("q", "U16", "[2]", "[0,4]") "}", 4, TENSOR_INTEGER, NULL},
+    {"{" T("q", "U32", "[2]", "[0,8]") "}", 8, TENSOR_INTEGER, NULL},
+    {"{" T("q", "I64", "[2]", "[0,16]") "}", 16, TENSOR_INTEGER, NULL},
+    {"{" T("q", "U32", "[2]", "[0,8]") "}", 8, 0, "F16, BF16 and F32 can be read"},
+    {"{" T("q", "F32", "[2]", "[0,8]") "}", 8, TENSOR_INTEGER, "U16, U32, I32 and I64 can be read"},
+    {"{" T("q", "I16", "[2]", "[0,4]") "}", 4, TENSOR_INTEGER, "is 'I16'"},
     {"{\"q\":[]}", 0, 0, "no JSON object"},
     {"{\"q\x1b[2J\":[]}", 0, 0, "'q?[2J'"},
     {"[]", 0, 0, "does not start with '{'"},
@@ -383,6 +389,37 @@ START_TEST(files_round_trip)
 }
 END_TEST
 
+/* Two tensors of integers in one file, and what the file says of itself. */
+START_TEST(files_of_several)
+{
+    static const uint32_t counts[] = {1, 70000, 3};
+    static const uint16_t lists[] = {7, 65535};
+    static const char *const about[] = {"tile", "1x2x4", "other", "long enough", NULL};
+    const struct tensor_entry entries[] = {{"counts", {TENSOR_U32, 2, {1, 3}, 3, counts}},
+                                           {"lists", {TENSOR_U16, 1, {2}, 2, lists}}};
+    struct tensor_file file = {0};
+    struct tensor_error error;
+    char *path = temporary(".safetensors"), text[5];
+    FILE *stream = fopen(path, "wb");
+    ck_assert(tensor_write_safetensors(stream, entries, 2, about));
+    ck_assert_int_eq(fclose(stream), 0);
+    ck_assert(tensor_file_open(path, "counts", TENSOR_INTEGER, &file, &error));
+    ck_assert_int_eq(file.tensor.type, TENSOR_U32);
+    ck_assert_mem_eq(file.tensor.data, counts, sizeof counts);
+    ck_assert(tensor_file_metadata(&file, "tile", text, sizeof text));
+    ck_assert_str_eq(text, "1x2x");
+    ck_assert(!tensor_file_metadata(&file, "counts", text, sizeof text));
+    tensor_file_close(&file);
+    ck_assert(tensor_file_open(path, "lists", TENSOR_INTEGER, &file, &error));
+    ck_assert_int_eq(file.tensor.type, TENSOR_U16);
+    ck_assert_mem_eq(file.tensor.data, lists, sizeof lists);
+    tensor_file_close(&file);
+    ck_assert(!tensor_file_open(path, "lists", 0, &file, &error));
+    unlink(path);
+    free(path);
+}
+END_TEST
+
 START_TEST(files_refused)
 {
     struct tensor_file file = {0};
@@ -446,6 +483,7 @@ int main(void)
     tcase_add_test(safetensors, safetensors_header_claims);
     tcase_add_test(safetensors, safetensors_huge_json);
     tcase_add_test(files, files_round_trip);
+    tcase_add_test(files, files_of_several);
     tcase_add_test(files, files_refused);
     tcase_add_test(files, files_path_split);
     suite_add_tcase(suite, npy);
