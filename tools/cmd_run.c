@@ -31,16 +31,22 @@ static int parse(struct run_request *r, int argc, char **argv)
         {"tile", 0, PROGRAM_GRID, r->tile, "TxHxW", "tokens of a block (default: chosen)", NULL,
          NULL},
         {"rule", 0, PROGRAM_CHOICE, &r->rule, "RULE", "which pairs of blocks are kept",
-         job_rule_names, NULL},
+         job_rule_names, &r->rule_given},
         {"sparsity", 0, PROGRAM_REAL, &r->sparsity, "X",
          "share of video block pairs left out (default 0.9; 0: dense)", NULL, &r->sparsity_given},
         {"head-sparsity", 0, PROGRAM_REALS, &r->head_sparsity, "X,X,...",
          "the same for each head; @FILE reads them from a file", NULL, NULL},
-        {"mass", 0, PROGRAM_REAL, &r->mass, "X", "for --rule mass (default 0.9)", NULL, NULL},
+        {"mass", 0, PROGRAM_REAL, &r->mass, "X", "for --rule mass (default 0.9)", NULL,
+         &r->mass_given},
         {"force", 0, PROGRAM_CHOICES, &r->force, "LIST", "pairs kept in any case, by commas",
-         job_force_names, NULL},
+         job_force_names, &r->force_given},
         {"row-floor", 0, PROGRAM_REAL, &r->row_floor, "X",
-         "share of the budget that is spent on each row alike\n(rule head, default 0)", NULL, NULL},
+         "share of the budget that is spent on each row alike\n(rule head, default 0)", NULL,
+         &r->floor_given},
+        {"lists", 0, PROGRAM_TEXT, &r->lists, "FILE",
+         "keep what this file lists, in place of a rule", NULL, NULL},
+        {"save-lists", 0, PROGRAM_TEXT, &r->save_lists, "FILE",
+         "write what was kept (.safetensors)", NULL, NULL},
         {"score", 0, PROGRAM_CHOICE, &r->scorer, "SCORER", "what a pair of blocks is scored by",
          job_scorer_names, &r->scorer_given},
         {"tail", 0, PROGRAM_CHOICE, &r->tail, "TAIL", "what becomes of pairs that are left out",
@@ -64,10 +70,16 @@ static int parse(struct run_request *r, int argc, char **argv)
         {0}};
     struct program_command command = {
         .usage = "run Q K V --grid FxHxW [-o OUT] [options]",
-        .help = "Q, K, V: .npy or .safetensors files of [tokens, heads, dim] or [batch, tokens, "
-                "heads,\ndim] in f16, bf16 or f32. Tensors in a .safetensors file are called q, k "
-                "and v, or by\nfile.safetensors:name; one file may hold all three. bf16 in .npy "
-                "is '|V2' or '<V2'.\nThe result has the inputs' type, or that of --type.",
+        .help =
+            "Q, K, V: .npy or .safetensors files of [tokens, heads, dim] or [batch, tokens, "
+            "heads,\ndim] in f16, bf16 or f32. Tensors in a .safetensors file are called q, k "
+            "and v, or by\nfile.safetensors:name; one file may hold all three. bf16 in .npy "
+            "is '|V2' or '<V2'.\nThe result has the inputs' type, or that of --type.\n\n"
+            "Lists are in a .safetensors file: 'counts', U32 [batch, heads, B], how many key "
+            "blocks\neach query block keeps, and 'lists', U16 [batch, heads, B, W], which: the "
+            "first `count`\nof each row, ascending. B: the blocks of a sample, numbered prefix, "
+            "video in raster\norder of its tiles, suffix; W: up to B. From other programs also "
+            "I32 and I64.",
         .options = options,
         .operands = r->files,
         .operand_capacity = 3};
@@ -82,6 +94,29 @@ static int usage(const char *message)
     return PROGRAM_USAGE;
 }
 
+/* Whether the paths name the same file, whatever tensors in it. */
+static bool same(const char *a, const char *b)
+{
+    char *file[2] = {NULL, NULL};
+    if (a && b) {
+        tensor_path_split(a, &file[0]);
+        tensor_path_split(b, &file[1]);
+    }
+    bool equal = file[0] && file[1] && strcmp(file[0], file[1]) == 0;
+    free(file[0]);
+    free(file[1]);
+    return equal;
+}
+
+/* Lists take a whole file, in which their tensors have names of their own. */
+static bool names_tensor(const char *path)
+{
+    char *file = NULL;
+    bool named = path && tensor_path_split(path, &file);
+    free(file);
+    return named;
+}
+
 /* What can be checked before any file is opened. -1 to go on. */
 static int check_request(struct run_request *r)
 {
@@ -93,8 +128,14 @@ static int check_request(struct run_request *r)
         return usage("--repeat is at most 100000");
     if (r->rule == DRAFT_RULE_MASS && !r->sparsity_given)
         r->sparsity = 0; /* the default is for the other rules */
-    if (r->out && r->lse && strcmp(r->out, r->lse) == 0)
-        return usage("--output and --lse name the same file");
+    if (same(r->out, r->lse) || same(r->out, r->save_lists) || same(r->lse, r->save_lists))
+        return usage("two of --output, --lse and --save-lists name the same file");
+    if (names_tensor(r->lists) || names_tensor(r->save_lists))
+        return usage("--lists and --save-lists name a file, not a tensor in it");
+    if (r->lists && (r->rule_given || r->sparsity_given || r->mass_given || r->force_given ||
+                     r->floor_given || r->head_sparsity.count))
+        return usage("--lists goes without the options of a rule: --rule, --sparsity, "
+                     "--head-sparsity, --mass, --force, --row-floor");
     if (r->grid_given) {
         r->shape.frames = r->grid[0];
         r->shape.height = r->grid[1];
@@ -178,14 +219,16 @@ static draft_status find_factors(struct run *run)
 static bool open_inputs(struct run *run)
 {
     const struct run_request *r = run->request;
-    const char *outputs[2] = {r->out, r->lse};
+    const char *outputs[3] = {r->out, r->lse, r->save_lists};
     struct draft_shape shape = r->shape;
     draft_type wanted = r->type_given ? (draft_type)(r->type + 1) : (draft_type)0;
     if (!run_inputs_open((const char **)r->files, r->file_count, wanted, &run->inputs) ||
         !run_inputs_shape(&run->inputs, &shape))
         return false;
-    for (unsigned i = 0; i < 2; i++)
-        if (outputs[i] && !run_output_is_new(outputs[i], (const char **)r->files, r->file_count))
+    for (unsigned i = 0; i < 3; i++)
+        if (outputs[i] &&
+            (!run_output_is_new(outputs[i], (const char **)r->files, r->file_count) ||
+             (r->lists && !run_output_is_new(outputs[i], (const char **)&r->lists, 1))))
             return false;
     if (r->head_sparsity.count && r->head_sparsity.count != shape.heads) {
         program_error("--head-sparsity has %zu numbers, q has %u heads", r->head_sparsity.count,
@@ -212,9 +255,9 @@ static bool open_inputs(struct run *run)
 /* Before the work, so that a folder that cannot be written to is known early. */
 static bool open_outputs(struct run *run)
 {
-    const char *paths[2] = {run->request->out, run->request->lse};
-    struct program_output **files[2] = {&run->out_file, &run->lse_file};
-    for (unsigned i = 0; i < 2; i++) {
+    const char *paths[3] = {run->request->out, run->request->lse, run->request->save_lists};
+    struct program_output **files[3] = {&run->out_file, &run->lse_file, &run->lists_file};
+    for (unsigned i = 0; i < 3; i++) {
         char *path = NULL;
         if (!paths[i])
             continue;
@@ -225,6 +268,16 @@ static bool open_outputs(struct run *run)
             return false;
     }
     return true;
+}
+
+/* A probe fits factors to what the plan's own rule leaves out, and to nothing else. */
+static bool load_lists(struct run *run)
+{
+    if (run->job.layout.factors && !run->request->factors.count) {
+        program_error("--lists with --tail fitted needs --factors");
+        return false;
+    }
+    return run_lists_load(run->request->lists, &run->params.shape, &run->job.layout, &run->lists);
 }
 
 static draft_status prepare(struct run *run)
@@ -238,15 +291,39 @@ static draft_status prepare(struct run *run)
         status = job_buffers_create(run->context, &run->params.shape, run->params.type,
                                     run->inputs.q.tensor.data, run->inputs.k.tensor.data,
                                     run->inputs.v.tensor.data, run->valid, &run->buffers);
+    if (status == DRAFT_OK && run->request->lists && !load_lists(run))
+        return DRAFT_ERROR_ARGUMENT;
     return status == DRAFT_OK ? find_factors(run) : status;
+}
+
+static draft_status measure(struct run *run, uint32_t stages)
+{
+    run->job.stages = stages;
+    return job_measure(&run->job, &run->buffers, run->request->repeat, run->progress, &run->done,
+                       &run->timing);
+}
+
+/* Lists come between the stages: with a tail what `score` writes is theirs to mark. */
+static draft_status measure_lists(struct run *run)
+{
+    uint32_t before = run->job.layout.bias ? DRAFT_POOL | DRAFT_SCORE : 0;
+    draft_status status = measure(run, before);
+    if (status == DRAFT_OK)
+        status = draft_lists_write(run->job.plan, run->job.workspace, run->lists.counts,
+                                   run->lists.lists);
+    if (status == DRAFT_OK)
+        status = measure(run, DRAFT_ATTEND);
+    run->job.stages = before | DRAFT_ATTEND;
+    return status;
 }
 
 static draft_status compute(struct run *run)
 {
-    draft_status status = job_measure(&run->job, &run->buffers, run->request->repeat, run->progress,
-                                      &run->done, &run->timing);
+    draft_status status = run->request->lists ? measure_lists(run) : measure(run, run->job.stages);
     if (status == DRAFT_OK)
         status = draft_density_read(run->job.plan, run->job.workspace, &run->density);
+    if (status == DRAFT_OK && run->request->save_lists && !run->request->lists)
+        status = run_lists_read(&run->job, &run->params.shape, &run->lists);
     if (status != DRAFT_OK)
         return status;
     run->result = program_calloc(run->buffers.sizes.q, job_type_size(run->params.type));
@@ -323,6 +400,11 @@ static bool write_outputs(struct run *run)
                               DRAFT_F32, lse_axes + skip, 3 - skip, run->lse);
         ok = finish_output(&run->lse_file, ok);
     }
+    if (ok && run->lists_file) {
+        ok = run_lists_save(program_output_file(run->lists_file), s, &run->job.layout, &run->lists,
+                            skip);
+        ok = finish_output(&run->lists_file, ok);
+    }
     return ok;
 }
 
@@ -365,6 +447,8 @@ static void release(struct run *run)
 {
     program_output_discard(run->out_file);
     program_output_discard(run->lse_file);
+    program_output_discard(run->lists_file);
+    run_lists_free(&run->lists);
     job_destroy(&run->dense);
     job_destroy(&run->job);
     job_buffers_destroy(&run->buffers);

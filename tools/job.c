@@ -111,7 +111,7 @@ draft_status job_buffers_read(const struct job_buffers *b, void *out, float *lse
 draft_status job_create(draft_context *context, const struct draft_plan_params *params,
                         struct job *out)
 {
-    struct job job = {.context = context};
+    struct job job = {.context = context, .stages = (1u << JOB_STAGES) - 1};
     draft_status status = draft_plan_create(context, params, &job.plan);
     if (status != DRAFT_OK)
         return status;
@@ -190,12 +190,16 @@ draft_status job_measure(const struct job *job, const struct job_buffers *buffer
     double *seconds = program_calloc((size_t)JOB_STAGES * runs, sizeof *seconds);
     for (uint32_t r = 0; r < runs; r++) {
         for (unsigned s = 0; s < JOB_STAGES && status == DRAFT_OK; s++) {
+            if (!(job->stages >> s & 1))
+                continue;
             if (progress)
                 program_progress_set(progress, (*done)++, job_stage_names[s]);
             status = job_run_stage(job, buffers, s, &seconds[(size_t)s * runs + r]);
         }
     }
     for (unsigned s = 0; s < JOB_STAGES && status == DRAFT_OK; s++) {
+        if (!(job->stages >> s & 1))
+            continue;
         double *of_stage = seconds + (size_t)s * runs + (runs - counted);
         timing->median[s] = job_median(of_stage, counted);
         timing->least[s] = of_stage[0];

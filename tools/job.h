@@ -73,7 +73,8 @@ struct job {
     draft_plan *plan;
     struct draft_layout layout;
     draft_address workspace;
-    uint32_t flags; /* of its runs: bits of draft_run_flag, 0 after job_create */
+    uint32_t flags;  /* of its runs: bits of draft_run_flag, 0 after job_create */
+    uint32_t stages; /* bits of draft_stage that job_measure runs; all after job_create */
 };
 
 /* Factors of tail FITTED are 0 at first. */
@@ -98,8 +99,8 @@ struct job_timing {
     double median[JOB_STAGES], least[JOB_STAGES];
 };
 
-/* Run all stages `repeat` times (at least once) after one run that is not counted where repeat is
- * more than 1. progress: NULL, or a bar which advances by job_steps(repeat) from *done on. */
+/* Run the job's stages `repeat` times (at least once) after one run that is not counted where repeat
+ * is more than 1; of others timing is left as it was. progress: NULL, or a bar which advances by job_steps(repeat) from *done on. */
 struct program_progress;
 draft_status job_measure(const struct job *job, const struct job_buffers *buffers, uint32_t repeat,
                          struct program_progress *progress, uint64_t *done,

@@ -48,6 +48,8 @@ cJSON *report_json_stages(const struct job *job, const struct job_timing *timing
 {
     cJSON *array = cJSON_CreateArray();
     for (unsigned s = 0; s < JOB_STAGES; s++) {
+        if (!(job->stages >> s & 1))
+            continue;
         cJSON *stage = cJSON_CreateObject();
         cJSON_AddStringToObject(stage, "stage", job_stage_names[s]);
         cJSON_AddStringToObject(stage, "kernel",

@@ -11,15 +11,17 @@
 #include "job.h"
 #include "program.h"
 #include "run_files.h"
+#include "run_lists.h"
 
 /* What the command line asks for. */
 struct run_request {
-    const char *out, *lse;
+    const char *out, *lse, *lists, *save_lists;
     struct draft_shape shape;
     uint32_t grid[3], tile[3];
     uint32_t type, rule, force, scorer, tail, repeat;
     bool scorer_given, tail_given;
-    bool type_given, grid_given, sparsity_given, check, json, tolerance_given;
+    bool type_given, grid_given, check, json, tolerance_given;
+    bool rule_given, sparsity_given, mass_given, force_given, floor_given;
     double sparsity, mass, row_floor, scale, tolerance;
     struct program_reals head_sparsity, factors, valid;
     struct program_device device;
@@ -33,6 +35,7 @@ struct run {
     struct run_inputs inputs;
     struct draft_plan_params params;
     uint32_t *valid;
+    struct run_lists lists; /* of --lists, or read for --save-lists */
     draft_context *context;
     struct draft_device_info device;
     struct job_buffers buffers;
@@ -44,7 +47,7 @@ struct run {
     float *lse, *kept_lse;
     struct draft_probe *probe; /* of each head, or NULL */
     double probe_seconds;
-    struct program_output *out_file, *lse_file;
+    struct program_output *out_file, *lse_file, *lists_file;
     struct program_progress *progress;
     uint64_t done;
 };

@@ -43,7 +43,10 @@ static int report_json(const struct run *run)
     cJSON *json = cJSON_CreateObject();
     cJSON_AddItemToObject(json, "device", program_json_device(&run->device));
     report_json_shape(json, &run->params, &run->job.layout);
-    cJSON_AddStringToObject(json, "rule", job_rule_names[run->params.rule]);
+    if (run->request->lists)
+        cJSON_AddStringToObject(json, "lists", run->request->lists);
+    else
+        cJSON_AddStringToObject(json, "rule", job_rule_names[run->params.rule]);
     if (run->request->scorer_given)
         cJSON_AddStringToObject(json, "score", job_scorer_names[run->request->scorer]);
     if (run->request->tail_given)
@@ -67,10 +70,11 @@ static void report_stages(const struct run *run)
     struct program_table *table = program_table_create("stage\tkernel\t>ms\t>min ms\t>share");
     double sum = report_total(run->timing.median);
     for (unsigned s = 0; s < JOB_STAGES; s++)
-        program_table_add(table, "%s\t%s\t%.3f\t%.3f\t%.1f %%", job_stage_names[s],
-                          draft_plan_kernel(run->job.plan, (draft_stage)(1u << s)),
-                          1e3 * run->timing.median[s], 1e3 * run->timing.least[s],
-                          100 * run->timing.median[s] / sum);
+        if (run->job.stages >> s & 1)
+            program_table_add(table, "%s\t%s\t%.3f\t%.3f\t%.1f %%", job_stage_names[s],
+                              draft_plan_kernel(run->job.plan, (draft_stage)(1u << s)),
+                              1e3 * run->timing.median[s], 1e3 * run->timing.least[s],
+                              100 * run->timing.median[s] / sum);
     program_table_add(table, "all\t\t%.3f\t%.3f\t", 1e3 * sum,
                       1e3 * report_total(run->timing.least));
     putchar('\n');
@@ -124,9 +128,10 @@ static void report_text(const struct run *run)
                       l->blocks, l->video_blocks, l->tiles_t, l->tiles_h, l->tiles_w, l->tile.t,
                       l->tile.h, l->tile.w);
     program_table_add(table, "workspace\t%.1f MiB", (double)l->size / 0x1p20);
-    program_table_add(table, "kept\t%.2f %% of video block pairs, %.2f %% of token pairs (rule %s)",
+    program_table_add(table, "kept\t%.2f %% of video block pairs, %.2f %% of token pairs (%s %s)",
                       100 * run->density.video, 100 * run->density.work,
-                      job_rule_names[run->params.rule]);
+                      run->request->lists ? "lists" : "rule",
+                      run->request->lists ? run->request->lists : job_rule_names[run->params.rule]);
     if (run->density.tail > 0)
         program_table_add(table, "pooled keys\t%.2f %% of token pairs more (tail %s)",
                           100 * run->density.tail, job_tail_names[run->params.tail - 1]);
