@@ -46,9 +46,9 @@ def random_lists(layout, heads, sparsity, seed):
 class Rig:
     """The shape on the CPU backend, with random numbers."""
 
-    def __init__(self, library, sparsity, tile=TILE):
+    def __init__(self, library, sparsity, tile=TILE, **more):
         self.context = libdraft.Context(library, "cpu")
-        self.plan = libdraft.Plan(self.context, SHAPE, sparsity, libdraft.F32, tile)
+        self.plan = libdraft.Plan(self.context, SHAPE, sparsity, libdraft.F32, tile, **more)
         self.layout, self.tokens = self.plan.layout, libdraft.tokens_of(SHAPE)
         generator = random.Random(7)
         self.values, self.addresses = [], []
@@ -69,9 +69,9 @@ class Rig:
         self.plan.close()
         self.context.close()
 
-    def run(self, stages=0):
+    def run(self, stages=0, flags=0):
         """out and lse."""
-        arguments = self.plan.arguments(self.addresses, self.workspace, stages)
+        arguments = self.plan.arguments(self.addresses, self.workspace, stages, flags=flags)
         arguments.lse = self.lse
         self.plan.run(arguments)
         self.context.wait()
@@ -174,6 +174,87 @@ def test_random_lists(library):
 def random_lists_of(rig, seed):
     rig.plan.write_lists(rig.workspace, *random_lists(rig.layout, SHAPE.heads, 0.75, seed))
     return rig.lists()
+
+
+def test_kept_only(library):
+    rig = Rig(library, 0.75, tail=libdraft.TAILS["mean"])
+    whole = rig.run()
+    kept = rig.run(libdraft.ATTEND, libdraft.KEPT_ONLY)
+    rig.agrees(kept, "the kept pairs alone")
+    video = rig.context.read(rig.workspace + rig.layout.counts + 4, ctypes.c_uint32, 1)[0]
+    expect(video < rig.layout.blocks and whole != kept, "a tail changes the rest")
+    rig.close()
+
+
+def head_rows(values, head):
+    """Of out, the rows of the video's tokens in one head."""
+    first, video = SHAPE.prefix, SHAPE.frames * SHAPE.height * SHAPE.width
+    return [values[(t * SHAPE.heads + head) * SHAPE.dim + i]
+            for t in range(first, first + video) for i in range(SHAPE.dim)]
+
+
+def test_factors(library):
+    rig = Rig(library, 0.75, tail=libdraft.TAILS["mean"])
+    mean = rig.run()[0]
+    rig.close()
+    rig = Rig(library, 0.75, tail=libdraft.TAILS["fitted"])
+    rig.plan.write_factors(rig.workspace)
+    near(rig.run()[0], mean, "factors of 0")
+    rig.plan.write_factors(rig.workspace, [0, 0, 1.25, 0])
+    one = rig.run()[0]
+    same = [head_rows(one, h) == head_rows(mean, h) for h in range(SHAPE.heads)]
+    expect(same == [True, True, False, True], "a factor is of its own head")
+    try:
+        rig.plan.write_factors(rig.workspace, [1])
+        raise AssertionError("one factor was taken for four heads")
+    except ValueError:
+        pass
+    rig.close()
+
+
+def relative(got, wanted):
+    return math.sqrt(sum((a - b) ** 2 for a, b in zip(got, wanted)) / sum(b * b for b in wanted))
+
+
+def test_probe(library):
+    """With every block taken, the error is that of the whole video."""
+    rig = Rig(library, 0.75, tail=libdraft.TAILS["drop"])
+    out = rig.run()[0]
+    blocks = range(rig.layout.blocks)
+    dense = rig.attention([[list(blocks) for _ in blocks] for _ in range(SHAPE.heads)])[0]
+    errors = [relative(head_rows(out, h), head_rows(dense, h)) for h in range(SHAPE.heads)]
+    arguments = rig.plan.arguments(rig.addresses, rig.workspace)
+    found = rig.plan.probe(arguments, blocks=rig.layout.video_blocks)
+    near([p.error for p in found], errors, "the probe's errors")
+    expect(all(p.factor == 0 for p in found), "no factor without a tail")
+    few = [[p.error for p in rig.plan.probe(arguments, seed, 1)] for seed in range(8)]
+    expect(any(a != few[0] for a in few), "the seed chooses the block")
+    rig.close()
+
+
+def test_probe_factors(library):
+    rig = Rig(library, 0.75, tail=libdraft.TAILS["mean"])
+    arguments = rig.plan.arguments(rig.addresses, rig.workspace)
+    mean = rig.plan.probe(arguments, 3, 8)
+    rig.close()
+    rig = Rig(library, 0.75, tail=libdraft.TAILS["fitted"])
+    found = rig.plan.probe(rig.plan.arguments(rig.addresses, rig.workspace), 3, 8)
+    left = rig.context.read(rig.workspace + rig.layout.factors, ctypes.c_float, SHAPE.heads)
+    near([p.factor for p in found], left, "the factors that are left in the workspace", 0)
+    expect(all(0 <= f <= 1.5 for f in left) and any(left), "factors in their range")
+    expect(all(a.error <= b.error + BOUND for a, b in zip(found, mean)), "none is worse than 0")
+    rig.close()
+
+
+def test_sparsities(library):
+    errors = [[0.4, 0.2, 0.1], [0.15, 0.05, 0.02]]
+    got = library.sparsities(errors, [0.9, 0.6, 0.3], 0.59)
+    expect(got == [0.3, 0.9], f"the worse head gets both steps, not {got}")
+    try:
+        library.sparsities(errors, [0.3, 0.6, 0.9], 0.59)
+        raise AssertionError("ascending sparsities were taken")
+    except libdraft.Failure as failure:
+        expect("bad argument" in str(failure), "the status in words")
 
 
 def test_failure(library):

@@ -9,8 +9,8 @@ F16, BF16, F32 = 1, 2, 3
 POOL, SCORE, SELECT, ATTEND = 1, 2, 4, 8
 STAGES = {"pool": POOL, "score": SCORE, "select": SELECT, "attend": ATTEND}
 SCORERS = {"mean": 1, "lse": 2, "max": 3}
-TAILS = {"drop": 1, "mean": 2, "gap": 3}
-KEPT_ONLY = 1
+TAILS = {"drop": 1, "mean": 2, "gap": 3, "fitted": 4}
+KEPT_ONLY = 1  # of the flags of a run
 TEXT_BLOCK = 128  # tokens of a text block, but for the last of its part
 
 MESSAGE = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_char_p)
@@ -78,6 +78,14 @@ class Density(Structure):
                 ("kept_pairs", c_uint64), ("empty_rows", c_uint64), ("tail", c_double)]
 
 
+class ProbeParams(Structure):
+    _fields_ = [("seed", c_uint64), ("blocks", c_uint32)]
+
+
+class Probe(Structure):
+    _fields_ = [("error", c_double), ("factor", c_double)]
+
+
 FUNCTIONS = {
     "draft_version": (c_uint32, []),
     "draft_status_name": (c_char_p, [c_int]),
@@ -97,6 +105,10 @@ FUNCTIONS = {
     "draft_lists_write": (c_int, [c_void_p, c_uint64, POINTER(c_uint32), POINTER(c_uint16)]),
     "draft_factors_write": (c_int, [c_void_p, c_uint64, POINTER(c_float)]),
     "draft_density_read": (c_int, [c_void_p, c_uint64, POINTER(Density)]),
+    "draft_probe_run": (c_int, [c_void_p, POINTER(RunParams), POINTER(ProbeParams),
+                                POINTER(Probe)]),
+    "draft_probe_sparsities": (c_int, [POINTER(c_double), POINTER(c_double), c_uint32, c_uint32,
+                                       c_double, POINTER(c_double)]),
     "draft_plan_kernel": (c_char_p, [c_void_p, c_int]),
 }
 
@@ -125,6 +137,20 @@ class Library:
         if status:
             raise Failure(self.status_name(status).decode())
         return list(infos)[:count.value]
+
+    def sparsities(self, errors, sparsities, mean):
+        """One for each head, from the errors that probes found: errors[head][level] belongs to
+        sparsities[level]."""
+        heads, levels = len(errors), len(sparsities)
+        flat = [error for head in errors for error in head]
+        if len(flat) != heads * levels:
+            raise ValueError("each head needs an error for each sparsity")
+        out = (c_double * heads)()
+        status = self.probe_sparsities((c_double * len(flat))(*flat),
+                                       (c_double * levels)(*sparsities), levels, heads, mean, out)
+        if status:
+            raise Failure(self.status_name(status).decode())
+        return list(out)
 
     def version_text(self):
         number = self.version()
@@ -200,6 +226,21 @@ class Plan:
 
     def write_lists(self, workspace, counts, lists):
         self.context.check(self.library.lists_write(self.handle, workspace, counts, lists))
+
+    def write_factors(self, workspace, factors=None):
+        """factors: one for each head of each sample; None: all 0."""
+        count = max(1, self.shape.batch) * self.shape.heads
+        if factors is not None and len(factors) != count:
+            raise ValueError(f"{len(factors)} factors for {count} heads")
+        array = (c_float * count)(*factors) if factors is not None else None
+        self.context.check(self.library.factors_write(self.handle, workspace, array))
+
+    def probe(self, arguments, seed=0, blocks=0):
+        """A Probe for each head of each sample, and its factor in the workspace."""
+        out = (Probe * (max(1, self.shape.batch) * self.shape.heads))()
+        self.context.check(self.library.probe_run(self.handle, byref(arguments),
+                                                  byref(ProbeParams(seed, blocks)), out))
+        return list(out)
 
     def density(self, workspace):
         density = Density()
