@@ -10,7 +10,8 @@
 //                 they lie side by side, thread blocks of one time read whole pages of memory
 //
 // One pass over q, k and v, bound by memory bandwidth: 2.2 GB and 0.5 ms for HunyuanVideo at 720p.
-// Two instructions an element are far from what the multiprocessors can do in that time.
+// Two instructions an element (a sum takes its factor along) are far from what the multiprocessors
+// can do in that time.
 #include <tile.cuh>
 
 #include "launch.h"
@@ -19,6 +20,18 @@ constexpr u32 THREADS = CUDA_POOL_THREADS;
 constexpr u32 WARPS = THREADS / WARP;
 constexpr u32 PER_UNIT = sizeof(Unit) / 2; // elements
 constexpr u32 AHEAD = 8;
+
+// What is added up is divided first, so that sums of the largest numbers stay finite; by a power of
+// two, so that nothing is rounded.
+constexpr f32 PART_OF = 1.0f / DRAFT_BLOCK;
+
+// The mean of n numbers from the sum of PART_OF each. Infinity is but a rounding error, or a square.
+DEVICE f32 mean_of(f32 sum, u32 n)
+{
+    f32 most = float_of(0x7f7fffffu), x = sum / ((f32)n * PART_OF);
+    x = x > most ? most : x;
+    return x < -most ? -most : x;
+}
 
 // One head of one tensor, and where its means go.
 struct Source {
@@ -45,8 +58,8 @@ template <class T> DEVICE void add_unit(f32 sum[PER_UNIT], const Unit &x)
 {
     UNROLL for (u32 i = 0; i < PER_UNIT / 2; i++)
     {
-        sum[2 * i] += first_of<T>(x.v[i]);
-        sum[2 * i + 1] += second_of<T>(x.v[i]);
+        sum[2 * i] += first_of<T>(x.v[i]) * PART_OF;
+        sum[2 * i + 1] += second_of<T>(x.v[i]) * PART_OF;
     }
 }
 
@@ -102,7 +115,7 @@ template <class T, u32 lanes> DEVICE void pool(const draft_args &a)
         parts[w * PART + id % PER_UNIT * PITCH + id / PER_UNIT];
     Global<f32> means =
         rows_at<f32>(a, source.means, source.head * g->video_blocks + block, g->dim);
-    means[id] = all / (f32)size;
+    means[id] = mean_of(all, size);
 }
 
 #include "pool_more.cuh" // draft_pool_more_*: with what plans beyond the paper's method have

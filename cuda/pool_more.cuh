@@ -90,14 +90,14 @@ DEVICE f32 pool_sums(const draft_args &a, const Rows<lanes> &rows, addr squares,
     each_slot<T>(rows, [&](u32, const f32(&x)[PER_UNIT]) {
         UNROLL for (u32 i = 0; i < PER_UNIT; i++)
         {
-            sum[i] += x[i];
-            square[i] += x[i] * x[i];
+            sum[i] += x[i] * PART_OF;
+            square[i] += x[i] * PART_OF * x[i];
         }
     });
-    f32 mean = total_of<lanes>(sum, parts) / (f32)rows.size;
+    f32 mean = mean_of(total_of<lanes>(sum, parts), rows.size);
     if (squares)
         write_row(a, squares, rows.row,
-                  total_of<lanes>(square, parts + WARPS * rows.PART) / (f32)rows.size);
+                  mean_of(total_of<lanes>(square, parts + WARPS * rows.PART), rows.size));
     return mean;
 }
 
@@ -116,7 +116,7 @@ DEVICE f32 pool_quarters(const draft_args &a, const Rows<lanes> &rows, const Blo
         u32 mine = quarters[slot];
         UNROLL for (u32 quarter = 0; quarter < DRAFT_QUARTERS; quarter++)
             UNROLL for (u32 i = 0; i < PER_UNIT; i++)
-                sums[quarter][i] += mine == quarter ? x[i] : 0.0f;
+                sums[quarter][i] += mine == quarter ? x[i] * PART_OF : 0.0f;
     });
     UNROLL for (u32 quarter = 0; quarter < DRAFT_QUARTERS; quarter++)
     {
@@ -125,9 +125,9 @@ DEVICE f32 pool_quarters(const draft_args &a, const Rows<lanes> &rows, const Blo
         all += sum;
         if (g->quarters)
             write_row(a, g->quarters, rows.row * DRAFT_QUARTERS + quarter,
-                      size > 0 ? sum / (f32)size : 0.0f);
+                      size > 0 ? mean_of(sum, size) : 0.0f);
     }
-    return all / (f32)b.size;
+    return mean_of(all, b.size);
 }
 
 // The mean of (k - mean)^2. mean: of element thread_id().
@@ -145,10 +145,10 @@ DEVICE f32 pool_variance(const Rows<lanes> &rows, f32 mean, Shared<f32> parts)
         UNROLL for (u32 i = 0; i < PER_UNIT; i++)
         {
             f32 off = x[i] - middle[i];
-            sum[i] += off * off;
+            sum[i] += off * PART_OF * off;
         }
     });
-    return total_of<lanes>(sum, parts) / (f32)rows.size;
+    return mean_of(total_of<lanes>(sum, parts), rows.size);
 }
 
 // The mean in the type of the tensors.

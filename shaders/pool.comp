@@ -28,7 +28,7 @@ void main()
     vec4 sum = vec4(0);
     for (uint i = group; i < b.size && inside; i += GROUPS) {
         Units row = Units(at(first, slot_token(b, i), s.token_stride, 4));
-        sum += unpack4(row.v[lane / UNIT_VECTORS], lane % UNIT_VECTORS);
+        sum += PART * unpack4(row.v[lane / UNIT_VECTORS], lane % UNIT_VECTORS);
     }
     sums[group][lane] = sum;
     barrier();
@@ -36,5 +36,5 @@ void main()
         return;
     for (uint i = 1; i < GROUPS; i++)
         sum += sums[i][lane];
-    put4(means_of(s), s.head * G.video_blocks + block, lane, sum / float(b.size));
+    put4(means_of(s), s.head * G.video_blocks + block, lane, mean_of(sum, b.size));
 }

@@ -6,6 +6,20 @@
 
 #define LANES 32 /* x 4 elements = DRAFT_MAX_DIM */
 
+// What is added up is divided first, so that sums of the largest numbers stay finite; by a power of
+// two, so that nothing is rounded.
+#define PART (1.0 / DRAFT_BLOCK)
+
+// The means of n numbers from the sums of PART of each. Infinity is but a rounding error, or a
+// square.
+vec4 mean_of(vec4 sum, uint n)
+{
+    float most = uintBitsToFloat(0x7f7fffffu);
+    vec4 x = sum / (float(n) * PART);
+    x = mix(x, vec4(most), greaterThan(x, vec4(most)));
+    return mix(x, vec4(-most), lessThan(x, vec4(-most)));
+}
+
 #define OF_Q 0
 #define OF_K 1
 #define OF_V 2

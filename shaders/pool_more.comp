@@ -21,7 +21,7 @@ shared vec4 sums[DRAFT_QUARTERS][LANES];
 #define QUARTER (gl_LocalInvocationID.x / LANES)
 #define INSIDE (4 * LANE < G.dim)
 
-// Over the tokens of a quarter: the sum of x, and of (x - center)^2.
+// Over the tokens of a quarter: the sum of x, and of (x - center)^2, PART of each.
 void add_up(Source s, Block quarter, vec4 center, out vec4 sum, out vec4 squares)
 {
     uvec2 first = at(s.rows, quarter.first, s.token_stride, 4);
@@ -30,8 +30,8 @@ void add_up(Source s, Block quarter, vec4 center, out vec4 sum, out vec4 squares
         uint slot = min(i, quarter.size - 1);
         Units row = Units(at(first, slot_token(quarter, slot), s.token_stride, 4));
         vec4 x = unpack4(row.v[LANE / UNIT_VECTORS], LANE % UNIT_VECTORS);
-        sum += x;
-        squares += (x - center) * (x - center);
+        sum += PART * x;
+        squares += PART * (x - center) * (x - center);
     }
 }
 
@@ -62,19 +62,19 @@ void main()
     bool writes = QUARTER == 0 && INSIDE;
     vec4 sum, squares;
     add_up(s, quarter, vec4(0), sum, squares);
-    vec4 mean = whole(sum) / float(b.size);
+    vec4 mean = mean_of(whole(sum), b.size);
     if (writes)
         put4(means_of(s), row, LANE, mean);
     if (writes && s.tensor != OF_Q && G.tail != DRAFT_ABI_TAIL_DROP)
         put_rounded(s.tensor == OF_K ? G.tail_k : G.tail_v, row, mean);
     if (INSIDE && s.tensor == OF_K && any2(G.quarters))
         put4(G.quarters, row * DRAFT_QUARTERS + QUARTER, LANE,
-             quarter.valid > 0 ? sum / float(quarter.valid) : vec4(0));
+             quarter.valid > 0 ? mean_of(sum, quarter.valid) : vec4(0));
     if (s.tensor == OF_V || G.tail != DRAFT_ABI_TAIL_FITTED)
         return;
     if (s.tensor == OF_K)
         add_up(s, quarter, mean, sum, squares);
-    vec4 moment = whole(squares) / float(b.size);
+    vec4 moment = mean_of(whole(squares), b.size);
     if (writes)
         put4(s.tensor == OF_Q ? G.moment_q : G.moment_k, row, LANE, moment);
 }

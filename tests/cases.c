@@ -450,6 +450,15 @@ static double fill_value(const struct problem *p, const struct place *at, struct
         return (spiked ? 50 : 1) * rng_normal(r);
     case FILL_DENORMAL:
         return tiny * rng_normal(r);
+    case FILL_LARGE:
+        if (at->tensor == 'v')
+            return (at->head % 2 ? 1 : 0x1.8p122) * (1 + smooth(p, at, r) / 16);
+        return at->tensor == (at->head % 2 ? 'k' : 'q') ? 0x1p123 * (1 + smooth(p, at, r) / 64)
+                                                        : 0x1p-20 * smooth(p, at, r);
+    case FILL_SQUARES:
+        if (at->d == 0 && at->tensor != 'v')
+            return at->tensor == 'q' ? 0x1p70 : 0;
+        return (at->tensor == 'v' ? 1 : 0x1p45) * smooth(p, at, r);
     case FILL_EXTREME:
         if (at->tensor == 'v')
             return sign ? 65504 : -65504;

@@ -16,6 +16,10 @@ enum fill {
     FILL_SPIKE,    /* one query and one key 50 times as large: one huge score            */
     FILL_DENORMAL, /* denormals of the type                                              */
     FILL_EXTREME,  /* +-65504 in one channel, all of v +-65504                           */
+    FILL_LARGE,    /* even heads: q and v so large that sums over a block are infinite in
+                      f32, k small; odd heads: k large, q small. With scale 2^-103      */
+    FILL_SQUARES,  /* logits are finite in f32, but squares of q in a channel where k is 0,
+                      and in others squares times squares, are not                      */
 };
 
 struct test_case {
@@ -31,7 +35,7 @@ struct test_case {
 };
 
 /* The second part of the table: cases_tail.c. */
-enum { CASES_TAIL = 46 };
+enum { CASES_TAIL = 49 };
 extern struct test_case cases_tail[CASES_TAIL];
 
 /* For devices without f32, the first call of a program: type, which is F16, takes the place of f32

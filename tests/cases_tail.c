@@ -113,6 +113,9 @@ struct test_case cases_tail[] = {
     FILLED("denormal f32", FILL_DENORMAL, DRAFT_F32, SOME, LSE, GAP),
     FILLED("extreme f16", FILL_EXTREME, DRAFT_F16, SOME, LSE, GAP),
     FILLED("extreme bf16", FILL_EXTREME, DRAFT_BF16, SOME, MAX, FITTED),
+    FILLED("large f32", FILL_LARGE, DRAFT_F32, SOME, LSE, FITTED, .scale = 0x1p-103f),
+    FILLED("large bf16", FILL_LARGE, DRAFT_BF16, SOME, MAX, GAP, .scale = 0x1p-103f),
+    FILLED("squares bf16", FILL_SQUARES, DRAFT_BF16, SOME, LSE, FITTED),
 
     BEYOND("floor 0.5", DRAFT_F32, SOME, .row_floor = 0.5),
     BEYOND("floor 1", DRAFT_F32, .row_floor = 1, .sparsity = 0.8),

@@ -2,6 +2,7 @@
  *
  * What the plan parameters beyond the paper's method mean: quarters, moments, the bias of pooled
  * keys. */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,8 @@ void oracle_moment(const struct oracle_grid *g, const double *x, bool central, d
             moment[(size_t)block * dim + d] += away * away / g->size[g->prefix_blocks + block];
         }
     }
+    for (size_t at = 0; at < (size_t)g->video_blocks * dim; at++)
+        moment[at] = fmin(moment[at], FLT_MAX);
     free(mean);
     free(rest);
 }

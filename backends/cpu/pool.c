@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+#include <float.h>
 #include <string.h>
 
 #include "cpu.h"
+
+/* What is added up is divided first, so that sums of the largest numbers stay finite; by a power of
+ * two, so that nothing is rounded. */
+static const float PART = 1.0f / DRAFT_BLOCK;
 
 /* Rows of one block of one head. */
 struct pool_scratch {
@@ -52,15 +57,24 @@ static float *floats_at(const struct pool_block *b, uint64_t part, uint64_t row)
     return (float *)(b->job->workspace + part) + row * b->job->g->dim;
 }
 
+/* Sums of PART of n numbers become means. Infinity is but a rounding error, or a square. */
+static void divide(float *sums, uint32_t dim, uint32_t n)
+{
+    for (uint32_t d = 0; d < dim; d++) {
+        float x = sums[d] / ((float)n * PART);
+        x = x > FLT_MAX ? FLT_MAX : x;
+        sums[d] = x < -FLT_MAX ? -FLT_MAX : x;
+    }
+}
+
 static void mean(const struct pool_block *b, float *out)
 {
     uint32_t dim = b->job->g->dim;
     memset(out, 0, dim * sizeof *out);
     for (uint32_t i = 0; i < b->n; i++)
         for (uint32_t d = 0; d < dim; d++)
-            out[d] += b->rows[(size_t)i * dim + d];
-    for (uint32_t d = 0; d < dim; d++)
-        out[d] /= (float)b->n;
+            out[d] += b->rows[(size_t)i * dim + d] * PART;
+    divide(out, dim, b->n);
 }
 
 /* Mean of (x - about)^2; about NULL: 0. */
@@ -71,10 +85,9 @@ static void moment(const struct pool_block *b, const float *about, float *out)
     for (uint32_t i = 0; i < b->n; i++)
         for (uint32_t d = 0; d < dim; d++) {
             float x = b->rows[(size_t)i * dim + d] - (about ? about[d] : 0);
-            out[d] += x * x;
+            out[d] += x * PART * x;
         }
-    for (uint32_t d = 0; d < dim; d++)
-        out[d] /= (float)b->n;
+    divide(out, dim, b->n);
 }
 
 static void quarter_means(const struct pool_block *b, float *out)
@@ -83,10 +96,10 @@ static void quarter_means(const struct pool_block *b, float *out)
     memset(out, 0, (size_t)DRAFT_QUARTERS * dim * sizeof *out);
     for (uint32_t i = 0; i < b->n; i++)
         for (uint32_t d = 0; d < dim; d++)
-            out[b->quarter[i] * dim + d] += b->rows[(size_t)i * dim + d];
+            out[b->quarter[i] * dim + d] += b->rows[(size_t)i * dim + d] * PART;
     for (uint32_t a = 0; a < DRAFT_QUARTERS; a++)
-        for (uint32_t d = 0; d < dim && b->sizes[a] > 0; d++)
-            out[a * dim + d] /= (float)b->sizes[a];
+        if (b->sizes[a] > 0)
+            divide(out + (size_t)a * dim, dim, b->sizes[a]);
 }
 
 /* In the type of the tensors; those of f32 are the means themselves. */

@@ -79,7 +79,9 @@ struct draft_log {
 
 /* ---- Devices ---------------------------------------------------------------------------- */
 
-/* Element type of q, k, v and out. All arithmetic accumulates in f32. */
+/* Element type of q, k, v and out. All arithmetic accumulates in f32, whose largest number is 3.4e38.
+ * Means of finite numbers are finite. out is finite as long as sum |q_d k_d| x scale of each pair of
+ * tokens, kept or not, and |v| x number of keys stay below that, from which F16 is far away. */
 typedef enum draft_type { DRAFT_F16 = 1, DRAFT_BF16 = 2, DRAFT_F32 = 3 } draft_type;
 
 struct draft_device_info {
@@ -284,7 +286,8 @@ struct draft_layout {
     uint64_t bias; /* f32 [batch, heads, S, bias_stride]: ln n_j + b_ij, with the sign bit set where
                           the pair is kept. tail MEAN, GAP, FITTED                                */
     uint64_t bias_stride;
-    uint64_t moment_q;       /* f32 [batch, heads, S, dim]: mean of q^2. tail FITTED             */
+    uint64_t moment_q;       /* f32 [batch, heads, S, dim]: mean of q^2. tail FITTED. Both are the
+                                largest f32 where they would be infinite                         */
     uint64_t moment_k;       /* f32 [batch, kv_heads, S, dim]: variance of k. tail FITTED        */
     uint64_t tail_k, tail_v; /* [batch, kv_heads, S, dim] of the plan's type: pooled_k and pooled_v,
                                 rounded. tail MEAN, GAP, FITTED                                   */
