@@ -8,7 +8,6 @@
  * from CUDA and hands it back (VK_QUEUE_FAMILY_EXTERNAL), before and after the library's commands.
  *
  * Ends with status 77 where no GPU is known to both. */
-#define VK_NO_PROTOTYPES
 #include <cuda.h>
 #include <dlfcn.h>
 #include <math.h>
@@ -16,49 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <vulkan/vulkan_core.h>
 
-#include <draft/vulkan.h>
+#include "vulkan_setup.h"
 
-enum { HEADS = 2, DIM = 64, TENSORS = 5, MOST_DEVICES = 16, MOST_EXTENSIONS = 32, SKIPPED = 77 };
+enum { HEADS = 2, DIM = 64, TENSORS = 5 };
 
-/* Ends with a message where a call fails. */
-#define TRY(call)                                                                                  \
-    do {                                                                                           \
-        int result_ = (int)(call);                                                                 \
-        if (result_) {                                                                             \
-            fprintf(stderr, "line %d: %s: %d\n", __LINE__, #call, result_);                        \
-            return 1;                                                                              \
-        }                                                                                          \
-    } while (0)
+/* ---- CUDA's functions ------------------------------------------------------------------------ */
 
-/* ---- The drivers' functions ------------------------------------------------------------------ */
-
-#define VULKAN_FUNCTIONS(X)                                                                        \
-    X(vkDestroyInstance)                                                                           \
-    X(vkEnumeratePhysicalDevices)                                                                  \
-    X(vkGetPhysicalDeviceProperties2)                                                              \
-    X(vkGetPhysicalDeviceQueueFamilyProperties)                                                    \
-    X(vkGetPhysicalDeviceMemoryProperties)                                                         \
-    X(vkCreateDevice)                                                                              \
-    X(vkDestroyDevice)                                                                             \
-    X(vkDeviceWaitIdle)                                                                            \
-    X(vkGetDeviceQueue)                                                                            \
-    X(vkQueueSubmit)                                                                               \
-    X(vkCreateCommandPool)                                                                         \
-    X(vkDestroyCommandPool)                                                                        \
-    X(vkAllocateCommandBuffers)                                                                    \
-    X(vkBeginCommandBuffer)                                                                        \
-    X(vkEndCommandBuffer)                                                                          \
-    X(vkCmdPipelineBarrier)                                                                        \
-    X(vkCreateBuffer)                                                                              \
-    X(vkDestroyBuffer)                                                                             \
-    X(vkGetBufferMemoryRequirements)                                                               \
-    X(vkGetBufferDeviceAddress)                                                                    \
-    X(vkAllocateMemory)                                                                            \
-    X(vkFreeMemory)                                                                                \
-    X(vkBindBufferMemory)                                                                          \
-    X(vkGetMemoryFdKHR)
 #define CUDA_FUNCTIONS(X)                                                                          \
     X(cuInit)                                                                                      \
     X(cuDeviceGetCount)                                                                            \
@@ -71,12 +34,6 @@ enum { HEADS = 2, DIM = 64, TENSORS = 5, MOST_DEVICES = 16, MOST_EXTENSIONS = 32
     X(cuExternalMemoryGetMappedBuffer)                                                             \
     X(cuDestroyExternalMemory)                                                                     \
     X(cuMemFree)
-
-#define X(name) static PFN_##name name;
-VULKAN_FUNCTIONS(X)
-X(vkGetInstanceProcAddr)
-X(vkCreateInstance)
-#undef X
 
 /* cuda.h renames functions to the versions that it declares. */
 #define NAME(name)     NAME_OF(name)
@@ -110,48 +67,15 @@ static int open_cuda(void)
     return !missing && !cuda.cuInit(0) && !cuda.cuDeviceGetCount(&count) && count > 0;
 }
 
-static int open_vulkan(VkInstance *out)
-{
-    VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
-                                     .apiVersion = VK_API_VERSION_1_2};
-    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-                                 .pApplicationInfo = &application};
-    int missing = 0;
-    void *library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
-    void *symbol = find(library, "vkGetInstanceProcAddr", &missing);
-    if (missing)
-        return 0;
-    memcpy(&vkGetInstanceProcAddr, &symbol, sizeof symbol);
-    vkCreateInstance = (PFN_vkCreateInstance)vkGetInstanceProcAddr(NULL, "vkCreateInstance");
-    if (!vkCreateInstance || vkCreateInstance(&info, NULL, out))
-        return 0;
-#define X(name)                                                                                    \
-    name = (PFN_##name)vkGetInstanceProcAddr(*out, #name);                                         \
-    missing += !name;
-    VULKAN_FUNCTIONS(X)
-#undef X
-    return !missing;
-}
-
 /* ---- One GPU --------------------------------------------------------------------------------- */
 
 struct program {
-    CUdevice gpu;
+    CUdevice number;
     CUcontext primary;
     CUexternalMemory imported;
-    CUdeviceptr pointer;     /* CUDA's address of the memory, */
-    VkDeviceAddress address; /* and Vulkan's */
-    VkInstance instance;
-    VkPhysicalDevice physical;
-    VkDevice device;
-    uint32_t family, extension_count;
-    const char *extensions[MOST_EXTENSIONS];
-    VkPhysicalDeviceVulkan12Features features;
-    VkQueue queue;
-    VkCommandPool pool;
-    VkBuffer buffer;
-    VkDeviceMemory memory;
-    uint64_t memory_size;
+    CUdeviceptr pointer; /* CUDA's address of the memory */
+    struct gpu gpu;
+    struct memory memory; /* Vulkan's, as one buffer */
     draft_context *on_cuda, *on_vulkan;
     draft_plan *cuda_plan, *vulkan_plan;
     draft_address cuda_workspace, vulkan_workspace;
@@ -164,7 +88,7 @@ static int find_cuda(struct program *p, const uint8_t *uuid)
     CUuuid own;
     cuda.cuDeviceGetCount(&count);
     for (int i = 0; i < count; i++)
-        if (!cuda.cuDeviceGet(&p->gpu, i) && !cuda.cuDeviceGetUuid(&own, p->gpu) &&
+        if (!cuda.cuDeviceGet(&p->number, i) && !cuda.cuDeviceGetUuid(&own, p->number) &&
             memcmp(own.bytes, uuid, sizeof own.bytes) == 0)
             return 1;
     return 0;
@@ -178,7 +102,7 @@ static int find_gpu(struct program *p, uint32_t *index)
     uint32_t count = MOST_DEVICES;
     size_t listed = MOST_DEVICES;
     if (draft_devices(NULL, infos, &listed) ||
-        vkEnumeratePhysicalDevices(p->instance, &count, devices) < 0)
+        vkEnumeratePhysicalDevices(p->gpu.instance, &count, devices) < 0)
         return 0;
     for (uint32_t d = 0; d < count; d++) {
         VkPhysicalDeviceIDProperties id = {.sType =
@@ -190,7 +114,7 @@ static int find_gpu(struct program *p, uint32_t *index)
             if (strcmp(infos[i].backend, "cuda") == 0 &&
                 memcmp(infos[i].uuid, id.deviceUUID, VK_UUID_SIZE) == 0 &&
                 find_cuda(p, infos[i].uuid)) {
-                p->physical = devices[d];
+                p->gpu.physical = devices[d];
                 *index = infos[i].index;
                 return 1;
             }
@@ -198,102 +122,28 @@ static int find_gpu(struct program *p, uint32_t *index)
     return 0;
 }
 
-static struct draft_vulkan_native native_of(const struct program *p)
+/* With what the library asks for, and what this program wants of it. */
+static int make_device(struct gpu *gpu)
 {
-    return (struct draft_vulkan_native){
-        .get_instance_proc_addr = vkGetInstanceProcAddr,
-        .instance = p->instance,
-        .physical_device = p->physical,
-        .api_version = VK_API_VERSION_1_2,
-        .device = p->device,
-        .extensions = p->extensions,
-        .extension_count = p->extension_count,
-        .features = &p->features,
-        .queue_family = p->family,
-    };
-}
-
-static int make_device(struct program *p)
-{
-    VkQueueFamilyProperties families[16];
-    uint32_t count = 16;
-    struct draft_vulkan_native native = native_of(p);
-    p->features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
-    p->extension_count = MOST_EXTENSIONS - 1;
-    TRY(draft_vulkan_requirements(NULL, &native, &p->features, p->extensions, &p->extension_count));
-    TRY(p->extension_count > MOST_EXTENSIONS - 1);
-    p->extensions[p->extension_count++] = VK_KHR_EXTERNAL_MEMORY_FD_EXTENSION_NAME;
-    vkGetPhysicalDeviceQueueFamilyProperties(p->physical, &count, families);
-    while (p->family < count && !(families[p->family].queueFlags & VK_QUEUE_COMPUTE_BIT))
-        p->family++;
-    TRY(p->family == count);
-    float priority = 1;
-    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                     .queueFamilyIndex = p->family,
-                                     .queueCount = 1,
-                                     .pQueuePriorities = &priority};
-    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                               .pNext = &p->features,
-                               .queueCreateInfoCount = 1,
-                               .pQueueCreateInfos = &queue,
-                               .enabledExtensionCount = p->extension_count,
-                               .ppEnabledExtensionNames = p->extensions};
-    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-                                    .queueFamilyIndex = p->family};
-    TRY(vkCreateDevice(p->physical, &info, NULL, &p->device));
-    vkGetDeviceQueue(p->device, p->family, 0, &p->queue);
-    TRY(vkCreateCommandPool(p->device, &pool, NULL, &p->pool));
+    struct draft_vulkan_native native = gpu_native(gpu);
+    gpu->features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+    gpu->extension_count = MOST_EXTENSIONS - 1;
+    TRY(draft_vulkan_requirements(NULL, &native, &gpu->features, gpu->extensions,
+                                  &gpu->extension_count));
+    TRY(gpu->extension_count > MOST_EXTENSIONS - 1);
+    gpu->extensions[gpu->extension_count++] = VK_KHR_EXTERNAL_MEMORY_FD_EXTENSION_NAME;
+    TRY(gpu_make_device(gpu));
     return 0;
 }
 
 /* ---- One piece of memory --------------------------------------------------------------------- */
-
-/* Memory of the GPU that can be exported. */
-static int make_memory(struct program *p, size_t size)
-{
-    const VkExternalMemoryHandleTypeFlags kind = VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT;
-    VkExternalMemoryBufferCreateInfo external = {
-        .sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO, .handleTypes = kind};
-    VkBufferCreateInfo buffer = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-                                 .pNext = &external,
-                                 .size = size,
-                                 .usage = VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT |
-                                          VK_BUFFER_USAGE_STORAGE_BUFFER_BIT};
-    VkPhysicalDeviceMemoryProperties types;
-    VkMemoryRequirements needs;
-    uint32_t type = 0;
-    TRY(vkCreateBuffer(p->device, &buffer, NULL, &p->buffer));
-    vkGetBufferMemoryRequirements(p->device, p->buffer, &needs);
-    vkGetPhysicalDeviceMemoryProperties(p->physical, &types);
-    while (type < types.memoryTypeCount &&
-           !(needs.memoryTypeBits & 1u << type &&
-             types.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT))
-        type++;
-    TRY(type == types.memoryTypeCount);
-    VkExportMemoryAllocateInfo exported = {.sType = VK_STRUCTURE_TYPE_EXPORT_MEMORY_ALLOCATE_INFO,
-                                           .handleTypes = kind};
-    VkMemoryAllocateFlagsInfo flags = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
-                                       .pNext = &exported,
-                                       .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};
-    VkMemoryAllocateInfo memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-                                   .pNext = &flags,
-                                   .allocationSize = needs.size,
-                                   .memoryTypeIndex = type};
-    TRY(vkAllocateMemory(p->device, &memory, NULL, &p->memory));
-    TRY(vkBindBufferMemory(p->device, p->buffer, p->memory, 0));
-    VkBufferDeviceAddressInfo address = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
-                                         .buffer = p->buffer};
-    p->address = vkGetBufferDeviceAddress(p->device, &address);
-    p->memory_size = needs.size;
-    return 0;
-}
 
 /* With the primary context current. The descriptor is CUDA's once the import has worked. */
 static int import_memory(struct program *p, int descriptor)
 {
     CUDA_EXTERNAL_MEMORY_HANDLE_DESC handle = {.type = CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD,
                                                .handle.fd = descriptor,
-                                               .size = p->memory_size};
+                                               .size = p->memory.size};
     CUDA_EXTERNAL_MEMORY_BUFFER_DESC range = {.size = TENSORS * p->size};
     CUresult result = cuda.cuImportExternalMemory(&p->imported, &handle);
     if (result) {
@@ -308,12 +158,15 @@ static int import_memory(struct program *p, int descriptor)
 static int share_memory(struct program *p)
 {
     VkMemoryGetFdInfoKHR info = {.sType = VK_STRUCTURE_TYPE_MEMORY_GET_FD_INFO_KHR,
-                                 .memory = p->memory,
+                                 .memory = p->memory.memory,
                                  .handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT};
+    PFN_vkGetMemoryFdKHR get_descriptor =
+        (PFN_vkGetMemoryFdKHR)vkGetDeviceProcAddr(p->gpu.device, "vkGetMemoryFdKHR");
     int descriptor;
     CUcontext popped;
-    TRY(vkGetMemoryFdKHR(p->device, &info, &descriptor));
-    TRY(cuda.cuDevicePrimaryCtxRetain(&p->primary, p->gpu));
+    TRY(!get_descriptor);
+    TRY(get_descriptor(p->gpu.device, &info, &descriptor));
+    TRY(cuda.cuDevicePrimaryCtxRetain(&p->primary, p->number));
     TRY(cuda.cuCtxPushCurrent(p->primary));
     int failed = import_memory(p, descriptor);
     cuda.cuCtxPopCurrent(&popped);
@@ -322,17 +175,10 @@ static int share_memory(struct program *p)
 
 /* ---- Two contexts of the library ------------------------------------------------------------- */
 
-static void print_log(void *user, draft_log_level level, const char *text)
-{
-    (void)user;
-    (void)level;
-    fprintf(stderr, "draft: %s\n", text);
-}
-
 static int open_library(struct program *p, uint32_t index)
 {
-    struct draft_log log = {.message = print_log, .level = DRAFT_LOG_WARN};
-    struct draft_vulkan_native native = native_of(p);
+    struct draft_log log = stderr_log();
+    struct draft_vulkan_native native = gpu_native(&p->gpu);
     struct draft_context_params first = {.backend = "cuda", .device = index, .log = log};
     struct draft_context_params second = {.backend = "vulkan", .native = &native, .log = log};
     /* Dense: where a list is cut depends on the last bit, and two backends may differ there. */
@@ -381,9 +227,9 @@ static void hand_over(const struct program *p, VkCommandBuffer commands, int to_
         .sType = VK_STRUCTURE_TYPE_BUFFER_MEMORY_BARRIER,
         .srcAccessMask = to_vulkan ? 0 : VK_ACCESS_SHADER_WRITE_BIT,
         .dstAccessMask = to_vulkan ? VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT : 0,
-        .srcQueueFamilyIndex = to_vulkan ? VK_QUEUE_FAMILY_EXTERNAL : p->family,
-        .dstQueueFamilyIndex = to_vulkan ? p->family : VK_QUEUE_FAMILY_EXTERNAL,
-        .buffer = p->buffer,
+        .srcQueueFamilyIndex = to_vulkan ? VK_QUEUE_FAMILY_EXTERNAL : p->gpu.family,
+        .dstQueueFamilyIndex = to_vulkan ? p->gpu.family : VK_QUEUE_FAMILY_EXTERNAL,
+        .buffer = p->memory.buffer,
         .size = VK_WHOLE_SIZE,
     };
     vkCmdPipelineBarrier(commands, to_vulkan ? VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT : compute,
@@ -393,15 +239,9 @@ static void hand_over(const struct program *p, VkCommandBuffer commands, int to_
 
 static int run_vulkan(struct program *p)
 {
-    VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                            .commandPool = p->pool,
-                                            .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
-                                            .commandBufferCount = 1};
-    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     VkCommandBuffer commands;
-    struct draft_run_params run = run_of(p, p->address, 1);
-    TRY(vkAllocateCommandBuffers(p->device, &allocate, &commands));
-    TRY(vkBeginCommandBuffer(commands, &begin));
+    struct draft_run_params run = run_of(p, p->memory.address, 1);
+    TRY(gpu_begin(&p->gpu, &commands));
     hand_over(p, commands, 1);
     run.workspace = p->vulkan_workspace;
     run.queue = commands;
@@ -411,8 +251,8 @@ static int run_vulkan(struct program *p)
     VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                          .commandBufferCount = 1,
                          .pCommandBuffers = &commands};
-    TRY(vkQueueSubmit(p->queue, 1, &info, VK_NULL_HANDLE));
-    TRY(vkDeviceWaitIdle(p->device));
+    TRY(vkQueueSubmit(p->gpu.queue, 1, &info, VK_NULL_HANDLE));
+    TRY(vkDeviceWaitIdle(p->gpu.device));
     return 0;
 }
 
@@ -452,9 +292,10 @@ static int compare(struct program *p, uint16_t *tensors)
 
 static int work(struct program *p, uint32_t index)
 {
-    TRY(make_device(p));
+    TRY(make_device(&p->gpu));
     TRY(open_library(p, index));
-    TRY(make_memory(p, TENSORS * p->size));
+    TRY(gpu_allocate(&p->gpu, TENSORS * p->size, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
+                     VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT, &p->memory));
     TRY(share_memory(p));
     uint16_t *tensors = malloc(TENSORS * p->size);
     TRY(!tensors);
@@ -481,25 +322,19 @@ static void clean_up(struct program *p)
     draft_context_destroy(&p->on_cuda);
     draft_context_destroy(&p->on_vulkan);
     if (p->primary)
-        cuda.release(p->gpu);
-    if (p->device) {
-        vkDestroyBuffer(p->device, p->buffer, NULL);
-        vkFreeMemory(p->device, p->memory, NULL);
-        vkDestroyCommandPool(p->device, p->pool, NULL);
-        vkDestroyDevice(p->device, NULL);
-    }
-    if (p->instance && vkDestroyInstance)
-        vkDestroyInstance(p->instance, NULL);
+        cuda.release(p->number);
+    if (p->gpu.device)
+        gpu_free(&p->gpu, &p->memory);
+    gpu_close(&p->gpu);
 }
 
 int main(void)
 {
     struct program program = {0};
     uint32_t index = 0;
-    const char *reason = !open_cuda()                      ? "there is no CUDA driver"
-                         : !open_vulkan(&program.instance) ? "there is no Vulkan driver"
-                         : !find_gpu(&program, &index)     ? "no GPU is known to both"
-                                                           : NULL;
+    const char *reason = open_cuda() ? gpu_open(&program.gpu) : "there is no CUDA driver";
+    if (!reason && !find_gpu(&program, &index))
+        reason = "no GPU is known to both";
     if (reason)
         printf("skipped: %s\n", reason);
     int status = reason ? SKIPPED : work(&program, index);

@@ -9,131 +9,26 @@
  * of its own, so that none holds the queue for long. Nothing waits on the host but for the end of a
  * frame.
  *
- * With volk.h the functions come from there; without it the program looks them up itself. Ends with
- * status 77 where there is no Vulkan device that the library can use. */
-#ifdef HAVE_VOLK
-#define VOLK_IMPLEMENTATION
-#include <volk.h>
-#else
-#define VK_NO_PROTOTYPES
-#include <dlfcn.h>
-#include <vulkan/vulkan_core.h>
-#endif
+ * Ends with status 77 where there is no Vulkan device that the library can use. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <draft/vulkan.h>
+#include "vulkan_setup.h"
 
-enum { HEADS = 2, DIM = 64, FRAMES = 2, MOST_CHUNKS = 8, MOST_DEVICES = 8, SKIPPED = 77 };
-enum { MOST_EXTENSIONS = 32 };
+enum { HEADS = 2, DIM = 64, FRAMES = 2, MOST_CHUNKS = 8 };
 
-/* Ends with a message where a call of Vulkan or of the library fails. */
-#define TRY(call)                                                                                  \
-    do {                                                                                           \
-        int result_ = (int)(call);                                                                 \
-        if (result_) {                                                                             \
-            fprintf(stderr, "line %d: %s: %d\n", __LINE__, #call, result_);                        \
-            return 1;                                                                              \
-        }                                                                                          \
-    } while (0)
-
-/* ---- Vulkan's functions ---------------------------------------------------------------------- */
-
-#ifdef HAVE_VOLK
-static bool open_loader(void)
-{
-    return volkInitialize() == VK_SUCCESS;
-}
-
-static bool load_functions(VkInstance instance)
-{
-    volkLoadInstance(instance);
-    return true;
-}
-#else
-#define FUNCTIONS(X)                                                                               \
-    X(vkDestroyInstance)                                                                           \
-    X(vkEnumeratePhysicalDevices)                                                                  \
-    X(vkGetPhysicalDeviceQueueFamilyProperties)                                                    \
-    X(vkGetPhysicalDeviceMemoryProperties)                                                         \
-    X(vkCreateDevice)                                                                              \
-    X(vkDestroyDevice)                                                                             \
-    X(vkDeviceWaitIdle)                                                                            \
-    X(vkGetDeviceQueue)                                                                            \
-    X(vkQueueSubmit)                                                                               \
-    X(vkCreateSemaphore)                                                                           \
-    X(vkDestroySemaphore)                                                                          \
-    X(vkWaitSemaphores)                                                                            \
-    X(vkCreateCommandPool)                                                                         \
-    X(vkDestroyCommandPool)                                                                        \
-    X(vkAllocateCommandBuffers)                                                                    \
-    X(vkBeginCommandBuffer)                                                                        \
-    X(vkEndCommandBuffer)                                                                          \
-    X(vkCmdPipelineBarrier)                                                                        \
-    X(vkCmdCopyBuffer)                                                                             \
-    X(vkCmdFillBuffer)                                                                             \
-    X(vkCreateBuffer)                                                                              \
-    X(vkDestroyBuffer)                                                                             \
-    X(vkGetBufferMemoryRequirements)                                                               \
-    X(vkGetBufferDeviceAddress)                                                                    \
-    X(vkAllocateMemory)                                                                            \
-    X(vkFreeMemory)                                                                                \
-    X(vkBindBufferMemory)                                                                          \
-    X(vkMapMemory)
-#define X(name) static PFN_##name name;
-FUNCTIONS(X)
-X(vkGetInstanceProcAddr)
-X(vkCreateInstance)
-#undef X
-
-static bool open_loader(void)
-{
-    void *library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
-    void *symbol = library ? dlsym(library, "vkGetInstanceProcAddr") : NULL;
-    if (!symbol)
-        return false;
-    memcpy(&vkGetInstanceProcAddr, &symbol, sizeof symbol);
-    vkCreateInstance = (PFN_vkCreateInstance)vkGetInstanceProcAddr(NULL, "vkCreateInstance");
-    return vkCreateInstance != NULL;
-}
-
-static bool load_functions(VkInstance instance)
-{
-    bool all = true;
-#define X(name) all = (name = (PFN_##name)vkGetInstanceProcAddr(instance, #name)) && all;
-    FUNCTIONS(X)
-#undef X
-    return all;
-}
-#endif
-
-/* ---- The program's own things ---------------------------------------------------------------- */
-
-struct memory {
-    VkBuffer buffer;
-    VkDeviceMemory memory;
-    void *map; /* NULL where the host cannot see it */
-    draft_address address;
-};
+/* ---- The program's own device ---------------------------------------------------------------- */
 
 struct program {
-    VkInstance instance;
-    VkPhysicalDevice physical;
-    VkDevice device;
-    uint32_t family;
-    VkQueue queue;
-    VkPhysicalDeviceVulkan12Features features; /* the first of the chain */
-    VkPhysicalDeviceVulkan11Features features11;
+    struct gpu gpu;
+    VkPhysicalDeviceVulkan11Features features11; /* chained to the gpu's */
 #ifdef VK_KHR_cooperative_matrix
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
 #endif
-    const char *extensions[MOST_EXTENSIONS];
-    uint32_t extension_count;
     VkSemaphore timeline; /* a value for each submission */
     uint64_t submitted;
-    VkCommandPool pool;
     VkCommandBuffer before, attention[MOST_CHUNKS], after;
     uint32_t chunks;
     struct memory upload, tensors, workspace, download; /* tensors: q, k, v and out */
@@ -142,26 +37,11 @@ struct program {
     size_t count, size; /* elements and bytes of one tensor */
 };
 
-static struct draft_vulkan_native native_of(const struct program *p)
-{
-    return (struct draft_vulkan_native){
-        .get_instance_proc_addr = vkGetInstanceProcAddr,
-        .instance = p->instance,
-        .physical_device = p->physical,
-        .api_version = VK_API_VERSION_1_2,
-        .device = p->device,
-        .extensions = p->extensions,
-        .extension_count = p->extension_count,
-        .features = &p->features,
-        .queue_family = p->family,
-    };
-}
-
 /* Places for the features that kernels use: the more there are, the faster the kernels. Only a device
  * that has an extension may be asked for its features. */
 static void chain_features(struct program *p)
 {
-    p->features = (VkPhysicalDeviceVulkan12Features){
+    p->gpu.features = (VkPhysicalDeviceVulkan12Features){
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
         .pNext = &p->features11,
         .timelineSemaphore = VK_TRUE, /* what the renderer wants for itself */
@@ -171,135 +51,65 @@ static void chain_features(struct program *p)
 #ifdef VK_KHR_cooperative_matrix
     p->matrix = (VkPhysicalDeviceCooperativeMatrixFeaturesKHR){
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
-    for (uint32_t i = 0; i < p->extension_count; i++)
-        if (strcmp(p->extensions[i], VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) == 0)
+    for (uint32_t i = 0; i < p->gpu.extension_count; i++)
+        if (strcmp(p->gpu.extensions[i], VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) == 0)
             p->features11.pNext = &p->matrix;
 #endif
 }
 
-/* Does the library take p->physical? Then features and extensions are what to enable on it. */
+/* Does the library take p->gpu.physical? Then features and extensions are what to enable on it. */
 static bool takes_device(struct program *p)
 {
-    struct draft_vulkan_native native = native_of(p);
-    p->extension_count = MOST_EXTENSIONS; /* all that might be of use */
-    if (draft_vulkan_requirements(NULL, &native, NULL, p->extensions, &p->extension_count) !=
-            DRAFT_OK ||
-        p->extension_count > MOST_EXTENSIONS)
+    struct draft_vulkan_native native = gpu_native(&p->gpu);
+    p->gpu.extension_count = MOST_EXTENSIONS; /* all that might be of use */
+    if (draft_vulkan_requirements(NULL, &native, NULL, p->gpu.extensions,
+                                  &p->gpu.extension_count) != DRAFT_OK ||
+        p->gpu.extension_count > MOST_EXTENSIONS)
         return false;
     chain_features(p);
-    p->extension_count = MOST_EXTENSIONS; /* those of what the chain has a place for */
-    return draft_vulkan_requirements(NULL, &native, &p->features, p->extensions,
-                                     &p->extension_count) == DRAFT_OK;
+    p->gpu.extension_count = MOST_EXTENSIONS; /* those of what the chain has a place for */
+    return draft_vulkan_requirements(NULL, &native, &p->gpu.features, p->gpu.extensions,
+                                     &p->gpu.extension_count) == DRAFT_OK;
 }
 
 /* NULL, or why there is nothing to run on. */
 static const char *find_device(struct program *p)
 {
-    VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
-                                     .pApplicationName = "renderer",
-                                     .apiVersion = VK_API_VERSION_1_2};
-    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-                                 .pApplicationInfo = &application};
     VkPhysicalDevice devices[MOST_DEVICES];
     uint32_t count = MOST_DEVICES;
-    if (!open_loader())
-        return "there is no Vulkan loader";
-    if (vkCreateInstance(&info, NULL, &p->instance))
-        return "there is no Vulkan driver";
-    if (!load_functions(p->instance))
-        return "the Vulkan loader is too old";
-    if (vkEnumeratePhysicalDevices(p->instance, &count, devices) < 0)
+    const char *reason = gpu_open(&p->gpu);
+    if (reason)
+        return reason;
+    if (vkEnumeratePhysicalDevices(p->gpu.instance, &count, devices) < 0)
         return "the devices cannot be listed";
     for (uint32_t i = 0; i < count; i++) { /* the first that the library takes */
-        p->physical = devices[i];
+        p->gpu.physical = devices[i];
         if (takes_device(p))
             return NULL;
     }
     return "no Vulkan device fits the library";
 }
 
-static int make_device(struct program *p)
+static int make_timeline(struct program *p)
 {
-    VkQueueFamilyProperties families[16];
-    uint32_t count = 16;
-    vkGetPhysicalDeviceQueueFamilyProperties(p->physical, &count, families);
-    while (p->family < count && !(families[p->family].queueFlags & VK_QUEUE_COMPUTE_BIT))
-        p->family++;
-    TRY(p->family == count);
-    float priority = 1;
-    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                     .queueFamilyIndex = p->family,
-                                     .queueCount = 1,
-                                     .pQueuePriorities = &priority};
-    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                               .pNext = &p->features,
-                               .queueCreateInfoCount = 1,
-                               .pQueueCreateInfos = &queue,
-                               .enabledExtensionCount = p->extension_count,
-                               .ppEnabledExtensionNames = p->extensions};
-    TRY(vkCreateDevice(p->physical, &info, NULL, &p->device));
-    vkGetDeviceQueue(p->device, p->family, 0, &p->queue);
     VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
                                       .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
     VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
                                        .pNext = &type};
-    TRY(vkCreateSemaphore(p->device, &semaphore, NULL, &p->timeline));
-    return 0;
-}
-
-/* visible: coherent memory that the host maps; else memory of the device. */
-static int make_memory(struct program *p, size_t size, bool visible, struct memory *out)
-{
-    VkBufferCreateInfo buffer = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-                                 .size = size,
-                                 .usage = VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                                          VK_BUFFER_USAGE_TRANSFER_DST_BIT |
-                                          VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT};
-    VkPhysicalDeviceMemoryProperties types;
-    VkMemoryRequirements needs;
-    VkMemoryPropertyFlags flags =
-        visible ? VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT
-                : VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
-    uint32_t type = 0;
-    TRY(vkCreateBuffer(p->device, &buffer, NULL, &out->buffer));
-    vkGetBufferMemoryRequirements(p->device, out->buffer, &needs);
-    vkGetPhysicalDeviceMemoryProperties(p->physical, &types);
-    while (type < types.memoryTypeCount &&
-           !(needs.memoryTypeBits & 1u << type &&
-             (types.memoryTypes[type].propertyFlags & flags) == flags))
-        type++;
-    TRY(type == types.memoryTypeCount);
-    VkMemoryAllocateFlagsInfo with_address = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
-                                              .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};
-    VkMemoryAllocateInfo memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-                                   .pNext = &with_address,
-                                   .allocationSize = needs.size,
-                                   .memoryTypeIndex = type};
-    TRY(vkAllocateMemory(p->device, &memory, NULL, &out->memory));
-    TRY(vkBindBufferMemory(p->device, out->buffer, out->memory, 0));
-    if (visible)
-        TRY(vkMapMemory(p->device, out->memory, 0, VK_WHOLE_SIZE, 0, &out->map));
-    VkBufferDeviceAddressInfo address = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
-                                         .buffer = out->buffer};
-    out->address = vkGetBufferDeviceAddress(p->device, &address);
+    TRY(vkCreateSemaphore(p->gpu.device, &semaphore, NULL, &p->timeline));
     return 0;
 }
 
 /* ---- The library's side ---------------------------------------------------------------------- */
 
-static void print_log(void *user, draft_log_level level, const char *text)
-{
-    (void)user;
-    (void)level;
-    fprintf(stderr, "draft: %s\n", text);
-}
-
 static int open_library(struct program *p)
 {
-    struct draft_vulkan_native native = native_of(p);
-    struct draft_context_params adopt = {.backend = "vulkan",
-                                         .native = &native,
-                                         .log = {.message = print_log, .level = DRAFT_LOG_WARN}};
+    const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+    const VkMemoryPropertyFlags visible =
+        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    struct draft_vulkan_native native = gpu_native(&p->gpu);
+    struct draft_context_params adopt = {
+        .backend = "vulkan", .native = &native, .log = stderr_log()};
     struct draft_plan_params params = {
         .shape = {.frames = 2, .height = 16, .width = 24, .suffix = 20, .heads = HEADS, .dim = DIM},
         .type = DRAFT_F16,
@@ -312,10 +122,10 @@ static int open_library(struct program *p)
     draft_plan_layout(p->plan, &layout);
     p->count = layout.tokens * HEADS * DIM;
     p->size = p->count * sizeof(uint16_t);
-    TRY(make_memory(p, 3 * p->size, true, &p->upload));
-    TRY(make_memory(p, p->size, true, &p->download));
-    TRY(make_memory(p, 4 * p->size, false, &p->tensors));
-    TRY(make_memory(p, layout.size, false, &p->workspace));
+    TRY(gpu_allocate(&p->gpu, 3 * p->size, visible, 0, &p->upload));
+    TRY(gpu_allocate(&p->gpu, p->size, visible, 0, &p->download));
+    TRY(gpu_allocate(&p->gpu, 4 * p->size, local, 0, &p->tensors));
+    TRY(gpu_allocate(&p->gpu, layout.size, local, 0, &p->workspace));
     TRY(p->workspace.address % layout.alignment);
     TRY(draft_vulkan_estimate(p->plan, 0, &work));
     /* So little work would do in one; at least two, to show it. */
@@ -334,24 +144,12 @@ static void barrier(VkCommandBuffer commands, VkPipelineStageFlags first, VkAcce
     vkCmdPipelineBarrier(commands, first, next, 0, 1, &info, 0, NULL, 0, NULL);
 }
 
-static int begin(struct program *p, VkCommandBuffer *out)
-{
-    VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                            .commandPool = p->pool,
-                                            .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
-                                            .commandBufferCount = 1};
-    VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
-    TRY(vkAllocateCommandBuffers(p->device, &allocate, out));
-    TRY(vkBeginCommandBuffer(*out, &info));
-    return 0;
-}
-
 /* Before: q, k and v of this frame take the place of the last frame's, and out is cleared. After
  * the barrier attention may read the ones and write the other. */
 static int record_before(struct program *p)
 {
     VkBufferCopy inputs = {0, 0, 3 * p->size};
-    TRY(begin(p, &p->before));
+    TRY(gpu_begin(&p->gpu, &p->before));
     /* The last frame's attention and the copy of its out were waited for on the host. */
     vkCmdCopyBuffer(p->before, p->upload.buffer, p->tensors.buffer, 1, &inputs);
     vkCmdFillBuffer(p->before, p->tensors.buffer, 3 * p->size, p->size, 0xffffffff);
@@ -371,7 +169,7 @@ static int record_attention(struct program *p)
                                    .workspace = p->workspace.address,
                                    .chunks = p->chunks};
     for (; run.chunk < p->chunks; run.chunk++) {
-        TRY(begin(p, &p->attention[run.chunk]));
+        TRY(gpu_begin(&p->gpu, &p->attention[run.chunk]));
         run.queue = p->attention[run.chunk];
         TRY(draft_run(p->plan, &run));
         TRY(vkEndCommandBuffer(p->attention[run.chunk]));
@@ -383,7 +181,7 @@ static int record_attention(struct program *p)
 static int record_after(struct program *p)
 {
     VkBufferCopy output = {3 * p->size, 0, p->size};
-    TRY(begin(p, &p->after));
+    TRY(gpu_begin(&p->gpu, &p->after));
     barrier(p->after, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
             VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_READ_BIT);
     vkCmdCopyBuffer(p->after, p->tensors.buffer, p->download.buffer, 1, &output);
@@ -416,7 +214,7 @@ static int submit(struct program *p, VkCommandBuffer commands)
         .signalSemaphoreCount = 1,
         .pSignalSemaphores = &p->timeline,
     };
-    TRY(vkQueueSubmit(p->queue, 1, &info, VK_NULL_HANDLE));
+    TRY(vkQueueSubmit(p->gpu.queue, 1, &info, VK_NULL_HANDLE));
     p->submitted = next;
     return 0;
 }
@@ -447,7 +245,7 @@ static int render(struct program *p, unsigned frame)
                                 .semaphoreCount = 1,
                                 .pSemaphores = &p->timeline,
                                 .pValues = &p->submitted};
-    TRY(vkWaitSemaphores(p->device, &wait, UINT64_MAX));
+    TRY(vkWaitSemaphores(p->gpu.device, &wait, UINT64_MAX));
     const uint16_t *out = p->download.map;
     size_t wrong = 0;
     for (size_t i = 0; i < p->count; i++) /* rounding may move the last bit */
@@ -459,11 +257,9 @@ static int render(struct program *p, unsigned frame)
 
 static int work(struct program *p)
 {
-    TRY(make_device(p));
+    TRY(gpu_make_device(&p->gpu));
+    TRY(make_timeline(p));
     TRY(open_library(p));
-    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-                                    .queueFamilyIndex = p->family};
-    TRY(vkCreateCommandPool(p->device, &pool, NULL, &p->pool));
     TRY(record_before(p));
     TRY(record_attention(p));
     TRY(record_after(p));
@@ -476,20 +272,15 @@ static int work(struct program *p)
 static void clean_up(struct program *p)
 {
     struct memory *memories[] = {&p->upload, &p->tensors, &p->workspace, &p->download};
-    if (p->device) {
-        vkDeviceWaitIdle(p->device);
-        vkDestroyCommandPool(p->device, p->pool, NULL);
-        for (size_t i = 0; i < sizeof memories / sizeof *memories; i++) {
-            vkDestroyBuffer(p->device, memories[i]->buffer, NULL);
-            vkFreeMemory(p->device, memories[i]->memory, NULL);
-        }
+    if (p->gpu.device) {
+        vkDeviceWaitIdle(p->gpu.device);
+        for (size_t i = 0; i < sizeof memories / sizeof *memories; i++)
+            gpu_free(&p->gpu, memories[i]);
         draft_plan_destroy(&p->plan);
         draft_context_destroy(&p->draft);
-        vkDestroySemaphore(p->device, p->timeline, NULL);
-        vkDestroyDevice(p->device, NULL);
+        vkDestroySemaphore(p->gpu.device, p->timeline, NULL);
     }
-    if (p->instance && vkDestroyInstance)
-        vkDestroyInstance(p->instance, NULL);
+    gpu_close(&p->gpu);
 }
 
 int main(void)
