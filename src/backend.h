@@ -103,15 +103,6 @@ struct draft_chunk {
     uint32_t index, count;
 };
 
-/* What plans may ask of a backend beyond the paper's method; the core refuses a plan where a bit is
- * missing. A kernel that lacks what its backend can do refuses the geometry in its table. */
-enum draft_ability {
-    DRAFT_CAN_SCORERS = 1 << 0,      /* scorer LSE and MAX                                  */
-    DRAFT_CAN_TAIL = 1 << 1,         /* tail MEAN                                           */
-    DRAFT_CAN_SECOND_ORDER = 1 << 2, /* tail GAP and FITTED                                 */
-    DRAFT_CAN_FLOOR = 1 << 3,        /* row_floor                                           */
-};
-
 /* Every pointer is set but the last five. Functions with a draft_status log the reason of a
  * failure themselves. */
 struct draft_backend {
@@ -119,7 +110,6 @@ struct draft_backend {
     /* Takes the caller's own device and queues: draft_context_params.native, where open also fills
      * context->device, and draft_run_params.queue. Others get NULL for both. */
     bool adopts;
-    uint32_t can; /* bits of draft_ability */
 
     /* Append this backend's devices from out[*count] on while there is room (capacity is of the whole
      * array), add their number to *count in any case, log why there are none. */

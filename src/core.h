@@ -38,7 +38,11 @@ draft_status draft_choose(struct draft_plan *plan, const struct draft_choice *ch
 draft_status draft_plan_make(draft_context *context, const struct draft_plan_params *params,
                              const char *only, draft_plan **out);
 
-/* Geometry of checked parameters: everything but the offsets. Logs and returns UNSUPPORTED where the
+/* Put in the place of each DEFAULT what it stands for, which docs/fidelity.md gives the reasons of.
+ * src/shape.c. */
+void draft_shape_defaults(struct draft_plan_params *params);
+
+/* Geometry of such parameters: everything but the offsets. Logs and returns UNSUPPORTED where the
  * blocks are too many. src/shape.c. */
 draft_status draft_shape_geometry(const struct draft_log *log,
                                   const struct draft_plan_params *params, struct draft_geometry *g);

@@ -32,12 +32,13 @@ typedef uint64_t addr;
 #define DRAFT_ABI_BF16 2
 #define DRAFT_ABI_F32  3
 
-#define DRAFT_ABI_HEAD  0
-#define DRAFT_ABI_ROW   1
-#define DRAFT_ABI_MASS  2
-#define DRAFT_ABI_PAPER 3
+/* A geometry holds what DEFAULT (0) stands for, here and below. */
+#define DRAFT_ABI_HEAD  1
+#define DRAFT_ABI_ROW   2
+#define DRAFT_ABI_MASS  3
+#define DRAFT_ABI_PAPER 4
 
-/* Values of draft_scorer and draft_tail; a geometry holds what DEFAULT (0) stands for. */
+/* Values of draft_scorer and draft_tail. */
 #define DRAFT_ABI_SCORER_MEAN 1
 #define DRAFT_ABI_SCORER_LSE  2
 #define DRAFT_ABI_SCORER_MAX  3

@@ -103,25 +103,6 @@ static draft_status check_tail(const struct draft_log *log, const struct draft_p
     return DRAFT_OK;
 }
 
-/* What the backend has kernels for. */
-static draft_status check_abilities(const draft_context *context, const struct draft_plan_params *p)
-{
-    const struct draft_log *log = &context->log;
-    const struct draft_backend *backend = context->backend;
-    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED,
-                  p->scorer <= DRAFT_SCORER_MEAN || backend->can & DRAFT_CAN_SCORERS,
-                  "scorer LSE or MAX: backend \"%s\" has no kernels for it", backend->name);
-    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED,
-                  p->tail <= DRAFT_TAIL_DROP || backend->can & DRAFT_CAN_TAIL,
-                  "tail other than DROP: backend \"%s\" has no kernels for it", backend->name);
-    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED,
-                  p->tail <= DRAFT_TAIL_MEAN || backend->can & DRAFT_CAN_SECOND_ORDER,
-                  "tail GAP or FITTED: backend \"%s\" has no kernels for it", backend->name);
-    DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, p->row_floor == 0 || backend->can & DRAFT_CAN_FLOOR,
-                  "row_floor: backend \"%s\" has no kernels for it", backend->name);
-    return DRAFT_OK;
-}
-
 static draft_status check_params(const struct draft_log *log, const struct draft_plan_params *p)
 {
     draft_status status = check_shape(log, &p->shape);
@@ -248,10 +229,9 @@ draft_status draft_plan_create(draft_context *context, const struct draft_plan_p
         return status;
     DRAFT_REQUIRE(log, DRAFT_ERROR_UNSUPPORTED, context->device.types & 1u << params->type,
                   "type %d cannot be attended by %s", (int)params->type, context->device.name);
-    status = check_abilities(context, params);
-    if (status)
-        return status;
-    return draft_plan_make(context, params, NULL, out);
+    struct draft_plan_params resolved = *params;
+    draft_shape_defaults(&resolved);
+    return draft_plan_make(context, &resolved, NULL, out);
 }
 
 void draft_plan_destroy(draft_plan **plan)

@@ -98,6 +98,31 @@ static struct draft_tile choose_tile(const struct draft_shape *s)
     return search_tile(s, fewest + fewest / 16, &unused);
 }
 
+/* ---- Defaults ------------------------------------------------------------------------------ */
+
+static bool leaves_out(const struct draft_plan_params *p)
+{
+    if (p->rule == DRAFT_RULE_MASS)
+        return true;
+    if (!p->head_sparsity)
+        return p->sparsity > 0;
+    for (uint32_t h = 0; h < p->shape.heads; h++)
+        if (p->head_sparsity[h] > 0)
+            return true;
+    return false;
+}
+
+void draft_shape_defaults(struct draft_plan_params *p)
+{
+    bool plain = p->rule == DRAFT_RULE_PAPER || !leaves_out(p);
+    if (p->rule == DRAFT_RULE_DEFAULT)
+        p->rule = DRAFT_RULE_ROW;
+    if (p->scorer == DRAFT_SCORER_DEFAULT)
+        p->scorer = plain ? DRAFT_SCORER_MEAN : DRAFT_SCORER_MAX;
+    if (p->tail == DRAFT_TAIL_DEFAULT)
+        p->tail = plain ? DRAFT_TAIL_DROP : DRAFT_TAIL_MEAN;
+}
+
 /* ---- Geometry ------------------------------------------------------------------------------ */
 
 static uint32_t forced_flags(const struct draft_plan_params *p)
@@ -165,8 +190,8 @@ draft_status draft_shape_geometry(const struct draft_log *log,
         .force = forced_flags(params),
         .scale = params->scale != 0 ? params->scale : (float)(1.0 / sqrt(s->dim)),
         .tokens = s->prefix + s->frames * s->height * s->width + s->suffix,
-        .scorer = params->scorer ? params->scorer : DRAFT_SCORER_MEAN,
-        .tail = params->tail ? params->tail : DRAFT_TAIL_DROP,
+        .scorer = params->scorer,
+        .tail = params->tail,
     };
     choose_splits(g);
     g->group = g->heads / g->kv_heads;
@@ -240,6 +265,9 @@ draft_status draft_shape_layout(const struct draft_log *log, uint64_t scratch_si
     *layout = (struct draft_layout){
         .size = (uint64_t)end,
         .alignment = WORKSPACE_ALIGNMENT,
+        .rule = (draft_rule)g->rule,
+        .scorer = (draft_scorer)g->scorer,
+        .tail = (draft_tail)g->tail,
         .tile = {g->tile_t, g->tile_h, g->tile_w},
         .tiles_t = g->tiles_t,
         .tiles_h = g->tiles_h,

@@ -305,9 +305,15 @@ static struct test_case table[] = {
 
 enum { CASES_HERE = sizeof table / sizeof table[0], CASES = CASES_HERE + CASES_TAIL };
 
+/* What a case does not name is the paper's, whatever the library's defaults are. */
 static struct test_case *case_at(size_t i)
 {
-    return i < CASES_HERE ? &table[i] : &cases_tail[i - CASES_HERE];
+    struct test_case *test = i < CASES_HERE ? &table[i] : &cases_tail[i - CASES_HERE];
+    struct draft_plan_params *p = &test->params;
+    p->rule = p->rule ? p->rule : DRAFT_RULE_HEAD;
+    p->scorer = p->scorer ? p->scorer : DRAFT_SCORER_MEAN;
+    p->tail = p->tail ? p->tail : DRAFT_TAIL_DROP;
+    return test;
 }
 
 void cases_change_f32(draft_type type)

@@ -310,13 +310,7 @@ static size_t run_cell(struct attempt *a, const struct cell *cell, cell_told *to
 
 bool cells_take(const struct test_device *device, const struct test_case *test)
 {
-    const struct draft_plan_params *p = &test->params;
-    uint32_t can = device->context->backend->can;
-    return device->info.types & 1u << p->type &&
-           (p->scorer <= DRAFT_SCORER_MEAN || can & DRAFT_CAN_SCORERS) &&
-           (p->tail <= DRAFT_TAIL_DROP || can & DRAFT_CAN_TAIL) &&
-           (p->tail <= DRAFT_TAIL_MEAN || can & DRAFT_CAN_SECOND_ORDER) &&
-           (p->row_floor == 0 || can & DRAFT_CAN_FLOOR);
+    return device->info.types & 1u << test->params.type;
 }
 
 struct draft_tile cells_tile(struct test_device *device, const struct test_case *test)

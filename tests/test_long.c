@@ -188,6 +188,8 @@ static struct draft_plan_params long_params(void)
         .tile = {1, 1, 1},
         .rule = DRAFT_RULE_ROW,
         .sparsity = 1 - (double)LONG_KEPT / LONG_ROW,
+        .scorer = DRAFT_SCORER_MEAN,
+        .tail = DRAFT_TAIL_DROP,
     };
 }
 

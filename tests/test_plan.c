@@ -107,6 +107,55 @@ START_TEST(paper_has_its_tile)
 }
 END_TEST
 
+/* ---- Defaults ---- */
+
+/* What a plan takes where nothing, or little, is said. */
+START_TEST(defaults_stand_for_what_the_header_says)
+{
+    static const double nothing[] = {0, 0}, something[] = {0, 0.5};
+    static const struct {
+        struct draft_plan_params asked;
+        draft_rule rule;
+        draft_scorer scorer;
+        draft_tail tail;
+    } rows[] = {
+        {{.sparsity = 0.5}, DRAFT_RULE_ROW, DRAFT_SCORER_MAX, DRAFT_TAIL_MEAN},
+        {{.sparsity = 0}, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN, DRAFT_TAIL_DROP},
+        {{.head_sparsity = nothing}, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN, DRAFT_TAIL_DROP},
+        {{.head_sparsity = something}, DRAFT_RULE_ROW, DRAFT_SCORER_MAX, DRAFT_TAIL_MEAN},
+        {{.rule = DRAFT_RULE_HEAD, .sparsity = 0.5},
+         DRAFT_RULE_HEAD,
+         DRAFT_SCORER_MAX,
+         DRAFT_TAIL_MEAN},
+        {{.rule = DRAFT_RULE_MASS}, DRAFT_RULE_MASS, DRAFT_SCORER_MAX, DRAFT_TAIL_MEAN},
+        {{.rule = DRAFT_RULE_PAPER, .sparsity = 0.5},
+         DRAFT_RULE_PAPER,
+         DRAFT_SCORER_MEAN,
+         DRAFT_TAIL_DROP},
+        {{.sparsity = 0.5, .scorer = DRAFT_SCORER_LSE, .tail = DRAFT_TAIL_GAP},
+         DRAFT_RULE_ROW,
+         DRAFT_SCORER_LSE,
+         DRAFT_TAIL_GAP},
+        {{.tail = DRAFT_TAIL_MEAN}, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN, DRAFT_TAIL_MEAN},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct draft_plan_params p = rows[i].asked;
+        draft_plan *plan;
+        struct draft_layout layout;
+        p.shape =
+            (struct draft_shape){.frames = 3, .height = 20, .width = 40, .heads = 2, .dim = 8};
+        p.type = devices_type(devices, 1);
+        OK(draft_plan_create(devices[0].context, &p, &plan));
+        draft_plan_layout(plan, &layout);
+        draft_plan_destroy(&plan);
+        ck_assert_msg(layout.rule == rows[i].rule && layout.scorer == rows[i].scorer &&
+                          layout.tail == rows[i].tail,
+                      "row %zu: rule %d, scorer %d, tail %d", i, layout.rule, layout.scorer,
+                      layout.tail);
+    }
+}
+END_TEST
+
 /* ---- Layout ---- */
 
 struct part {
@@ -448,6 +497,7 @@ int main(int argc, char **argv)
     TCase *tests = tcase_create("plan");
     tcase_add_test(tests, tile_is_chosen);
     tcase_add_test(tests, paper_has_its_tile);
+    tcase_add_test(tests, defaults_stand_for_what_the_header_says);
     tcase_add_test(tests, layout_holds_everything);
     tcase_add_test(tests, blocks_hold_their_tokens);
     tcase_add_loop_test(tests, kernels_have_names, 0, (int)device_count);

@@ -511,10 +511,7 @@ END_TEST
 int main(int argc, char **argv)
 {
     device_count = devices_open(argc > 1 ? argv[1] : NULL, devices);
-    bool can = false;
-    for (size_t d = 0; d < device_count; d++)
-        can |= devices[d].context->backend->can != 0;
-    if (!can)
+    if (!device_count)
         return EXIT_SKIPPED;
     Suite *suite = suite_create("tail");
     TCase *tests = tcase_create("tail");

@@ -35,7 +35,7 @@ struct request {
     uint32_t cases, grid[3], prefix, suffix, heads, dim, tile[3], type, rule, scorer, tail, repeat;
     uint64_t seed;
     double row_floor;
-    bool grid_given, dim_given, scorer_given, tail_given, json;
+    bool grid_given, dim_given, json;
     struct program_reals sparsity;
     struct program_device device;
 };
@@ -106,12 +106,7 @@ static void add_json(struct bench *b, const char *name, const struct draft_plan_
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "case", name);
     cJSON_AddNumberToObject(json, "sparsity", sparsity);
-    cJSON_AddStringToObject(json, "rule", job_rule_names[params->rule]);
-    if (params->scorer)
-        cJSON_AddStringToObject(json, "score", job_scorer_names[params->scorer - 1]);
-    if (params->tail)
-        cJSON_AddStringToObject(json, "tail", job_tail_names[params->tail - 1]);
-    report_json_shape(json, params, &job->layout);
+    report_json_plan(json, params, &job->layout);
     cJSON_AddItemToObject(json, "density", report_json_density(density));
     cJSON_AddItemToObject(json, "stages", report_json_stages(job, timing));
     cJSON_AddNumberToObject(json, "median_seconds", report_total(timing->median));
@@ -156,8 +151,8 @@ static draft_status run_case(struct bench *b, const struct bench_case *c)
         .type = (draft_type)(r->type + 1),
         .tile = {r->tile[0], r->tile[1], r->tile[2]},
         .rule = (draft_rule)r->rule,
-        .scorer = r->scorer_given ? (draft_scorer)(r->scorer + 1) : DRAFT_SCORER_DEFAULT,
-        .tail = r->tail_given ? (draft_tail)(r->tail + 1) : DRAFT_TAIL_DEFAULT,
+        .scorer = (draft_scorer)r->scorer,
+        .tail = (draft_tail)r->tail,
         .row_floor = r->row_floor};
     struct job_sizes sizes;
     struct job_buffers buffers = {0};
@@ -258,9 +253,8 @@ static int parse(struct request *r, int argc, char **argv)
         {"rule", 0, PROGRAM_CHOICE, &r->rule, "RULE", "which pairs of blocks are kept",
          job_rule_names, NULL},
         {"score", 0, PROGRAM_CHOICE, &r->scorer, "SCORER", "as for draft run", job_scorer_names,
-         &r->scorer_given},
-        {"tail", 0, PROGRAM_CHOICE, &r->tail, "TAIL", "as for draft run", job_tail_names,
-         &r->tail_given},
+         NULL},
+        {"tail", 0, PROGRAM_CHOICE, &r->tail, "TAIL", "as for draft run", job_tail_names, NULL},
         {"row-floor", 0, PROGRAM_REAL, &r->row_floor, "X", "as for draft run", NULL, NULL},
         {"sparsity", 0, PROGRAM_REALS, &r->sparsity, "X,X,...",
          "default 0,0.5,0.9; 0 is dense, to which later ones\nare compared; --rule mass: 1 - mass",

@@ -99,14 +99,14 @@ static void make_inputs(struct demo *d)
 
 static void set_methods(struct demo *d, double sparsity)
 {
-    static const char *const names[DEMO_METHODS] = {"dense", "paper", "default", "row"};
-    static const draft_rule rules[DEMO_METHODS] = {DRAFT_RULE_HEAD, DRAFT_RULE_PAPER,
-                                                   DRAFT_RULE_HEAD, DRAFT_RULE_ROW};
+    static const char *const names[DEMO_METHODS] = {"dense", "paper", "drop", "default"};
     for (int i = 0; i < DEMO_METHODS; i++) {
         d->methods[i].name = names[i];
         d->methods[i].params = (struct draft_plan_params){
-            .shape = d->shape, .type = d->type, .rule = rules[i], .sparsity = i ? sparsity : 0};
+            .shape = d->shape, .type = d->type, .sparsity = i ? sparsity : 0};
     }
+    d->methods[DEMO_PAPER].params.rule = DRAFT_RULE_PAPER;
+    d->methods[DEMO_DROP].params.tail = DRAFT_TAIL_DROP;
 }
 
 /* The map and the lists of the head that the pictures show. */
@@ -149,6 +149,8 @@ static draft_status run_method(const struct demo *d, draft_context *context,
         status = keep_head(d, &job, m);
     if (!status)
         status = job_buffers_read(buffers, out, lse);
+    if (!status) /* recall is made of these */
+        status = job_kept_lse(&job, buffers, lse);
     job_destroy(&job);
     return status;
 }
@@ -278,17 +280,18 @@ static void print_table(const struct demo *d, double sparsity, double noise)
                           "%s\t%llu",
                           m->name, tile.t, tile.h, tile.w, 1e3 * t[0], 1e3 * t[1], 1e3 * t[2],
                           1e3 * t[3], 1e3 * report_total(t), dense / report_total(t),
-                          100 * m->density.video, 100 * m->density.work, fidelity,
-                          (unsigned long long)m->density.empty_rows);
+                          100 * m->density.video, 100 * (m->density.work + m->density.tail),
+                          fidelity, (unsigned long long)m->density.empty_rows);
     }
     printf("sparsity %g; error: relative L2 against dense; dense against double: %.1e\n\n",
            sparsity, noise);
     program_table_print(table);
-    printf(
-        "\npaper: the reference's rule and tile; default: this library's defaults (rule head, own\n"
-        "block forced, tile by the grid); row: the same with one budget for each row.\n"
-        "kept: pairs of video blocks; work: pairs of tokens; recall: share of dense attention's\n"
-        "mass on the kept keys.\n");
+    printf("\npaper: the reference's rule and tile; default: this library's settings, with one "
+           "pooled\n"
+           "key for each block that is left out; drop: the same without them.\n"
+           "kept: pairs of video blocks; work: pairs of tokens, pooled keys counted; recall: share "
+           "of\n"
+           "dense attention's mass on the kept keys.\n");
 }
 
 static void measure_heads(struct demo *d)
@@ -349,7 +352,7 @@ static cJSON *method_json(const struct demo_method *m, int dense)
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "method", m->name);
     cJSON_AddStringToObject(json, "attend_kernel", m->kernel);
-    report_json_shape(json, &m->params, &m->layout);
+    report_json_plan(json, &m->params, &m->layout);
     cJSON *stages = cJSON_AddObjectToObject(json, "seconds");
     for (unsigned s = 0; s < JOB_STAGES; s++)
         cJSON_AddNumberToObject(stages, job_stage_names[s], m->times.stage[s]);

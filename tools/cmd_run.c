@@ -48,9 +48,9 @@ static int parse(struct run_request *r, int argc, char **argv)
         {"save-lists", 0, PROGRAM_TEXT, &r->save_lists, "FILE",
          "write what was kept (.safetensors)", NULL, NULL},
         {"score", 0, PROGRAM_CHOICE, &r->scorer, "SCORER", "what a pair of blocks is scored by",
-         job_scorer_names, &r->scorer_given},
+         job_scorer_names, NULL},
         {"tail", 0, PROGRAM_CHOICE, &r->tail, "TAIL", "what becomes of pairs that are left out",
-         job_tail_names, &r->tail_given},
+         job_tail_names, NULL},
         {"factors", 0, PROGRAM_REALS, &r->factors, "X,X,...",
          "of each head, or one for all, for --tail fitted\n(default: a probe finds them)", NULL,
          NULL},
@@ -244,11 +244,9 @@ static bool open_inputs(struct run *run)
                                              .mass = r->mass,
                                              .force = r->force,
                                              .scale = (float)r->scale,
+                                             .scorer = (draft_scorer)r->scorer,
+                                             .tail = (draft_tail)r->tail,
                                              .row_floor = r->row_floor};
-    if (r->scorer_given)
-        run->params.scorer = (draft_scorer)(r->scorer + 1);
-    if (r->tail_given)
-        run->params.tail = (draft_tail)(r->tail + 1);
     return check_factors(run) && convert_valid(run);
 }
 
@@ -335,14 +333,8 @@ static draft_status compute(struct run *run)
 static draft_status read_kept_lse(struct run *run)
 {
     run->kept_lse = program_calloc(run->buffers.sizes.lse, sizeof *run->kept_lse);
-    if (run->params.tail <= DRAFT_TAIL_DROP) {
-        memcpy(run->kept_lse, run->lse, run->buffers.sizes.lse * sizeof *run->lse);
-        return DRAFT_OK;
-    }
-    run->job.flags = DRAFT_RUN_KEPT_ONLY;
-    draft_status status = job_run_stage(&run->job, &run->buffers, JOB_STAGES - 1, NULL);
-    run->job.flags = 0;
-    return status == DRAFT_OK ? job_buffers_read(&run->buffers, NULL, run->kept_lse) : status;
+    memcpy(run->kept_lse, run->lse, run->buffers.sizes.lse * sizeof *run->lse);
+    return job_kept_lse(&run->job, &run->buffers, run->kept_lse);
 }
 
 /* Dense attention on the same buffers, after the result has been read. */
@@ -351,9 +343,7 @@ static draft_status check(struct run *run)
     struct draft_plan_params params = {.shape = run->params.shape,
                                        .type = run->params.type,
                                        .tile = run->job.layout.tile,
-                                       .scorer = DRAFT_SCORER_MEAN,
-                                       .tail = DRAFT_TAIL_DROP,
-                                       .scale = run->params.scale};
+                                       .scale = run->params.scale}; /* sparsity 0 */
     draft_status status = read_kept_lse(run);
     if (status == DRAFT_OK)
         status = job_create(run->context, &params, &run->dense);

@@ -20,7 +20,7 @@ struct request {
     uint32_t grid[3], tile[3];
     uint32_t type, rule, scorer, tail, blocks, refresh;
     uint64_t seed;
-    bool type_given, scorer_given, tail_given, sparsity_given, error_given, json;
+    bool type_given, sparsity_given, error_given, json;
     double sparsity, error, row_floor, scale;
     struct program_reals levels;
     struct program_device device;
@@ -76,9 +76,8 @@ static int parse(struct request *r, int argc, char **argv)
         {"rule", 0, PROGRAM_CHOICE, &r->rule, "RULE", "head or row", job_rule_names, NULL},
         {"row-floor", 0, PROGRAM_REAL, &r->row_floor, "X", "as for draft run", NULL, NULL},
         {"score", 0, PROGRAM_CHOICE, &r->scorer, "SCORER", "as for draft run", job_scorer_names,
-         &r->scorer_given},
-        {"tail", 0, PROGRAM_CHOICE, &r->tail, "TAIL", "as for draft run", job_tail_names,
-         &r->tail_given},
+         NULL},
+        {"tail", 0, PROGRAM_CHOICE, &r->tail, "TAIL", "as for draft run", job_tail_names, NULL},
         {"scale", 0, PROGRAM_REAL, &r->scale, "X", "of the logits (default 1 / sqrt(dim))", NULL,
          NULL},
         {"type", 0, PROGRAM_CHOICE, &r->type, "TYPE", "convert inputs of other types",
@@ -114,7 +113,7 @@ static int check_request(struct request *r)
         return usage("no input");
     if (!r->grid[0])
         return usage("--grid is missing");
-    if (r->rule != DRAFT_RULE_HEAD && r->rule != DRAFT_RULE_ROW)
+    if (r->rule == DRAFT_RULE_MASS || r->rule == DRAFT_RULE_PAPER)
         return usage("--rule must be head or row: the others have no sparsity of their own");
     if (r->error_given && r->sparsity_given)
         return usage("--error goes without --sparsity");
@@ -241,8 +240,8 @@ static bool open_inputs(struct tune *tune)
         .tile = {r->tile[0], r->tile[1], r->tile[2]},
         .rule = (draft_rule)r->rule,
         .scale = (float)r->scale,
-        .scorer = r->scorer_given ? (draft_scorer)(r->scorer + 1) : DRAFT_SCORER_DEFAULT,
-        .tail = r->tail_given ? (draft_tail)(r->tail + 1) : DRAFT_TAIL_DEFAULT,
+        .scorer = (draft_scorer)r->scorer,
+        .tail = (draft_tail)r->tail,
         .row_floor = r->row_floor,
     };
     return true;

@@ -8,7 +8,7 @@
 #include "job.h"
 #include "program.h"
 
-enum { DEMO_DENSE, DEMO_PAPER, DEMO_DEFAULT, DEMO_ROW, DEMO_METHODS };
+enum { DEMO_DENSE, DEMO_PAPER, DEMO_DROP, DEMO_DEFAULT, DEMO_METHODS };
 enum { DEMO_MEASURED = 6 }; /* heads whose statistics are taken at most: one of each kind */
 
 /* One way to attend, and how it went. */

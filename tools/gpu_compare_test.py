@@ -48,6 +48,7 @@ class Rig:
 
     def __init__(self, library, sparsity, tile=TILE, **more):
         self.context = libdraft.Context(library, "cpu")
+        more.setdefault("tail", libdraft.TAILS["drop"])
         self.plan = libdraft.Plan(self.context, SHAPE, sparsity, libdraft.F32, tile, **more)
         self.layout, self.tokens = self.plan.layout, libdraft.tokens_of(SHAPE)
         generator = random.Random(7)

@@ -9,10 +9,10 @@
 
 const char *const job_stage_names[JOB_STAGES] = {"pool", "score", "select", "attend"};
 const char *const job_type_names[] = {"f16", "bf16", "f32", NULL};
-const char *const job_rule_names[] = {"head", "row", "mass", "paper", NULL};
+const char *const job_rule_names[] = {"default", "head", "row", "mass", "paper", NULL};
 const char *const job_force_names[] = {"not-self", "first-frame", "neighbours", NULL};
-const char *const job_scorer_names[] = {"mean", "lse", "max", NULL};
-const char *const job_tail_names[] = {"drop", "mean", "gap", "fitted", NULL};
+const char *const job_scorer_names[] = {"default", "mean", "lse", "max", NULL};
+const char *const job_tail_names[] = {"default", "drop", "mean", "gap", "fitted", NULL};
 
 /* ---- Buffers ------------------------------------------------------------------------------ */
 
@@ -153,6 +153,16 @@ draft_status job_run_stage(const struct job *job, const struct job_buffers *b, u
     if (seconds)
         *seconds = program_now() - start;
     return status;
+}
+
+draft_status job_kept_lse(struct job *job, const struct job_buffers *buffers, float *lse)
+{
+    if (job->layout.tail == DRAFT_TAIL_DROP)
+        return DRAFT_OK;
+    job->flags = DRAFT_RUN_KEPT_ONLY;
+    draft_status status = job_run_stage(job, buffers, JOB_STAGES - 1, NULL);
+    job->flags = 0;
+    return status == DRAFT_OK ? job_buffers_read(buffers, NULL, lse) : status;
 }
 
 draft_status job_run(const struct job *job, const struct job_buffers *buffers,

@@ -18,13 +18,13 @@ extern const char *const job_stage_names[JOB_STAGES];
 
 /* "f16", "bf16", "f32" for draft_type - 1; ends with NULL, so that it serves as choices. */
 extern const char *const job_type_names[];
-/* "head", "row", "mass", "paper" for draft_rule; ends with NULL. */
+/* "default", "head", "row", "mass", "paper" for draft_rule; ends with NULL. */
 extern const char *const job_rule_names[];
 /* "not-self", "first-frame", "neighbours" for the bits of draft_force; ends with NULL. */
 extern const char *const job_force_names[];
-/* "mean", "lse", "max" for draft_scorer - 1; ends with NULL. */
+/* "default", "mean", "lse", "max" for draft_scorer; ends with NULL. */
 extern const char *const job_scorer_names[];
-/* "drop", "mean", "gap", "fitted" for draft_tail - 1; ends with NULL. */
+/* "default", "drop", "mean", "gap", "fitted" for draft_tail; ends with NULL. */
 extern const char *const job_tail_names[];
 
 /* ---- Numbers ------------------------------------------------------------------------------ */
@@ -93,6 +93,10 @@ draft_status job_run(const struct job *job, const struct job_buffers *buffers,
 /* One stage. seconds may be NULL. */
 draft_status job_run_stage(const struct job *job, const struct job_buffers *buffers, unsigned stage,
                            double *seconds);
+
+/* lse of a run that has been read, brought to that of the kept keys alone, for which attend runs
+ * once more and overwrites out where the plan has a tail. */
+draft_status job_kept_lse(struct job *job, const struct job_buffers *buffers, float *lse);
 
 /* Seconds of each stage over several runs. */
 struct job_timing {

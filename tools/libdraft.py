@@ -7,9 +7,10 @@ from ctypes import c_char, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 
 F16, BF16, F32 = 1, 2, 3
 POOL, SCORE, SELECT, ATTEND = 1, 2, 4, 8
+RULES = {"default": 0, "head": 1, "row": 2, "mass": 3, "paper": 4}
 STAGES = {"pool": POOL, "score": SCORE, "select": SELECT, "attend": ATTEND}
-SCORERS = {"mean": 1, "lse": 2, "max": 3}
-TAILS = {"drop": 1, "mean": 2, "gap": 3, "fitted": 4}
+SCORERS = {"default": 0, "mean": 1, "lse": 2, "max": 3}
+TAILS = {"default": 0, "drop": 1, "mean": 2, "gap": 3, "fitted": 4}
 KEPT_ONLY = 1  # of the flags of a run
 TEXT_BLOCK = 128  # tokens of a text block, but for the last of its part
 
@@ -52,7 +53,8 @@ class PlanParams(Structure):
 
 
 class Layout(Structure):
-    _fields_ = [("size", c_uint64), ("alignment", c_uint64), ("tile", Tile)] + \
+    _fields_ = [("size", c_uint64), ("alignment", c_uint64), ("rule", c_int), ("scorer", c_int),
+                ("tail", c_int), ("tile", Tile)] + \
         [(name, c_uint32) for name in ("tiles_t", "tiles_h", "tiles_w", "prefix_blocks",
                                        "video_blocks", "suffix_blocks", "blocks")] + \
         [(name, c_uint64) for name in ("tokens", "pooled_q", "pooled_k", "pooled_v", "map",

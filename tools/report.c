@@ -9,8 +9,8 @@ double report_total(const double stages[JOB_STAGES])
     return sum;
 }
 
-void report_json_shape(cJSON *json, const struct draft_plan_params *params,
-                       const struct draft_layout *layout)
+void report_json_plan(cJSON *json, const struct draft_plan_params *params,
+                      const struct draft_layout *layout)
 {
     const struct draft_shape *s = &params->shape;
     cJSON *shape = cJSON_AddObjectToObject(json, "shape");
@@ -25,6 +25,9 @@ void report_json_shape(cJSON *json, const struct draft_plan_params *params,
     cJSON_AddNumberToObject(shape, "dim", s->dim);
     cJSON_AddNumberToObject(shape, "tokens", (double)layout->tokens);
     cJSON_AddStringToObject(json, "type", job_type_names[params->type - 1]);
+    cJSON_AddStringToObject(json, "rule", job_rule_names[layout->rule]);
+    cJSON_AddStringToObject(json, "score", job_scorer_names[layout->scorer]);
+    cJSON_AddStringToObject(json, "tail", job_tail_names[layout->tail]);
     int tile[3] = {(int)layout->tile.t, (int)layout->tile.h, (int)layout->tile.w};
     cJSON_AddItemToObject(json, "tile", cJSON_CreateIntArray(tile, 3));
     cJSON_AddNumberToObject(json, "blocks", layout->blocks);

@@ -13,9 +13,10 @@
 /* Sum over the stages. */
 double report_total(const double stages[JOB_STAGES]);
 
-/* Add "shape", "type", "tile", "blocks", "video_blocks" and "workspace_bytes" to an object. */
-void report_json_shape(cJSON *json, const struct draft_plan_params *params,
-                       const struct draft_layout *layout);
+/* Add "shape", "type", "rule", "score", "tail", "tile", "blocks", "video_blocks" and
+ * "workspace_bytes" to an object, as the plan has them. */
+void report_json_plan(cJSON *json, const struct draft_plan_params *params,
+                      const struct draft_layout *layout);
 
 /* {"video": ..., "work": ..., "flops": ..., "kept_pairs": ..., "empty_rows": ...} */
 cJSON *report_json_density(const struct draft_density *density);

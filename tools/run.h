@@ -19,7 +19,6 @@ struct run_request {
     struct draft_shape shape;
     uint32_t grid[3], tile[3];
     uint32_t type, rule, force, scorer, tail, repeat;
-    bool scorer_given, tail_given;
     bool type_given, grid_given, check, json, tolerance_given;
     bool rule_given, sparsity_given, mass_given, force_given, floor_given;
     double sparsity, mass, row_floor, scale, tolerance;

@@ -42,15 +42,9 @@ static int report_json(const struct run *run)
 {
     cJSON *json = cJSON_CreateObject();
     cJSON_AddItemToObject(json, "device", program_json_device(&run->device));
-    report_json_shape(json, &run->params, &run->job.layout);
+    report_json_plan(json, &run->params, &run->job.layout);
     if (run->request->lists)
         cJSON_AddStringToObject(json, "lists", run->request->lists);
-    else
-        cJSON_AddStringToObject(json, "rule", job_rule_names[run->params.rule]);
-    if (run->request->scorer_given)
-        cJSON_AddStringToObject(json, "score", job_scorer_names[run->request->scorer]);
-    if (run->request->tail_given)
-        cJSON_AddStringToObject(json, "tail", job_tail_names[run->request->tail]);
     if (run->probe)
         cJSON_AddItemToObject(json, "probe", json_probe(run));
     cJSON_AddItemToObject(json, "stages", report_json_stages(&run->job, &run->timing));
@@ -131,10 +125,10 @@ static void report_text(const struct run *run)
     program_table_add(table, "kept\t%.2f %% of video block pairs, %.2f %% of token pairs (%s %s)",
                       100 * run->density.video, 100 * run->density.work,
                       run->request->lists ? "lists" : "rule",
-                      run->request->lists ? run->request->lists : job_rule_names[run->params.rule]);
+                      run->request->lists ? run->request->lists : job_rule_names[l->rule]);
     if (run->density.tail > 0)
         program_table_add(table, "pooled keys\t%.2f %% of token pairs more (tail %s)",
-                          100 * run->density.tail, job_tail_names[run->params.tail - 1]);
+                          100 * run->density.tail, job_tail_names[l->tail]);
     report_probe(run, table);
     if (run->density.empty_rows)
         program_table_add(table, "empty rows\t%llu query blocks keep nothing: out = 0",

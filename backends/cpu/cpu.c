@@ -259,7 +259,6 @@ static draft_status wait_for_work(draft_context *context)
 
 const struct draft_backend draft_backend_cpu = {
     .name = "cpu",
-    .can = DRAFT_CAN_SCORERS | DRAFT_CAN_TAIL | DRAFT_CAN_SECOND_ORDER | DRAFT_CAN_FLOOR,
     .devices = devices,
     .open = open_device,
     .close = close_device,

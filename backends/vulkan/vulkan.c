@@ -338,7 +338,6 @@ static void estimate(const draft_plan *plan, uint32_t stages, struct draft_vulka
 const struct draft_backend draft_backend_vulkan = {
     .name = "vulkan",
     .adopts = true,
-    .can = DRAFT_CAN_SCORERS | DRAFT_CAN_TAIL | DRAFT_CAN_SECOND_ORDER | DRAFT_CAN_FLOOR,
     .devices = devices,
     .open = open_device,
     .close = close_device,

@@ -178,13 +178,14 @@ struct draft_tile {
 /* Which pairs of video blocks are kept. Pairs with a text block are always kept.
  * Ties: the larger p first, then the lower row-major index; budgets are met exactly. */
 typedef enum draft_rule {
-    DRAFT_RULE_HEAD = 0, /* the round((1 - sparsity) S^2) largest p of each head (eq. 4-5 of the
-                             paper), S the number of video blocks                               */
-    DRAFT_RULE_ROW = 1,  /* in each row the round((1 - sparsity) S) largest p, at least 1      */
-    DRAFT_RULE_MASS = 2, /* in each row the fewest whose p sum to at least `mass`, at least 1  */
-    DRAFT_RULE_PAPER = 3 /* preset that reproduces the reference implementation: tile 1 x 8 x 16,
-                             nothing forced, all p >= the largest among the floor(sparsity S^2)
-                             smallest, ties included. Rows may be empty: out = 0, lse = -inf    */
+    DRAFT_RULE_DEFAULT = 0, /* ROW                                                              */
+    DRAFT_RULE_HEAD = 1,    /* the round((1 - sparsity) S^2) largest p of each head (eq. 4-5 of the
+                               paper), S the number of video blocks                             */
+    DRAFT_RULE_ROW = 2,     /* in each row the round((1 - sparsity) S) largest p, at least 1    */
+    DRAFT_RULE_MASS = 3, /* in each row the fewest whose p sum to at least `mass`, at least 1   */
+    DRAFT_RULE_PAPER = 4 /* preset that reproduces the reference implementation: tile 1 x 8 x 16,
+                            nothing forced, all p >= the largest among the floor(sparsity S^2)
+                            smallest, ties included. Rows may be empty: out = 0, lse = -inf     */
 } draft_rule;
 
 /* Pairs of video blocks that are kept before any other and charged to the budget; where they
@@ -200,7 +201,7 @@ typedef enum draft_force {
  * part of a block, the tile being cut in the middle of its two longest axes: n_ja tokens of key block
  * j. The average of a block hides the few keys that matter; those of its quarters show more. */
 typedef enum draft_scorer {
-    DRAFT_SCORER_DEFAULT = 0, /* MEAN                                                           */
+    DRAFT_SCORER_DEFAULT = 0, /* MAX; MEAN with rule PAPER and where nothing is left out        */
     DRAFT_SCORER_MEAN = 1,    /* scale <mean q_i, mean k_j> + ln n_j                            */
     DRAFT_SCORER_LSE = 2,     /* ln of the sum over a of n_ja exp(scale <mean q_i, mean k_ja>)  */
     DRAFT_SCORER_MAX = 3      /* the largest over a of scale <mean q_i, mean k_ja> + ln n_ja    */
@@ -212,7 +213,7 @@ typedef enum draft_scorer {
  * never pooled, rows of text stay exact, no row of video is empty, and lse is the log of all that
  * was summed. */
 typedef enum draft_tail {
-    DRAFT_TAIL_DEFAULT = 0, /* DROP                                                              */
+    DRAFT_TAIL_DEFAULT = 0, /* MEAN; DROP with rule PAPER and where nothing is left out          */
     DRAFT_TAIL_DROP = 1,    /* they do not exist, as in the paper                                */
     DRAFT_TAIL_MEAN = 2,    /* b = 0: a pooled key never has more mass than its block has        */
     DRAFT_TAIL_GAP = 3,     /* b = LSE score - MEAN score of the pair, brought to 0 .. ln n_j    */
@@ -229,7 +230,8 @@ struct draft_plan_params {
                                     slots outside the grid, then the most compact               */
     draft_rule rule;
     double sparsity;             /* share of video block pairs left out, 0 <= sparsity < 1; 0 is
-                                    dense attention. A double: 0.9f moves the budget by one     */
+                                    dense attention, nothing is left out. A double: 0.9f moves the
+                                    budget by one                                               */
     const double *head_sparsity; /* NULL, or one for each head, in place of sparsity            */
     double mass;                 /* DRAFT_RULE_MASS only, in place of sparsity: 0 < mass <= 1;
                                     0: 0.9                                                      */
@@ -267,7 +269,10 @@ struct draft_layout {
     uint64_t size;      /* of the workspace, bytes                                              */
     uint64_t alignment; /* of its address, bytes                                                */
 
-    struct draft_tile tile;             /* the tile in use                */
+    draft_rule rule; /* the rule, scorer, tail and tile in use */
+    draft_scorer scorer;
+    draft_tail tail;
+    struct draft_tile tile;
     uint32_t tiles_t, tiles_h, tiles_w; /* tile grid                      */
     uint32_t prefix_blocks, video_blocks, suffix_blocks, blocks;
     uint64_t tokens; /* of one sample                  */
@@ -331,7 +336,8 @@ struct draft_run_params {
     uint32_t stages;        /* bits of draft_stage; 0: all. Fewer use what is in the workspace:
                                 DRAFT_ATTEND alone runs lists of an earlier run or the caller's own
                                 (draft_lists_write, or written by the caller's kernels, which then
-                                write bias too where the plan has it)                            */
+                                write bias too where the plan has it). With a tail, DRAFT_POOL and
+                                DRAFT_SCORE must have run before; a plan of sparsity 0 has none   */
     void *queue;            /* NULL: the context's own queue. CUDA backend: or a CUstream, see
                                 draft/cuda.h. Vulkan backend on the caller's device: or a
                                 VkCommandBuffer, see draft/vulkan.h. Others: UNSUPPORTED         */
