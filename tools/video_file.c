@@ -13,16 +13,37 @@ enum { HEADER = 512, MOST_SIDE = 16384, FRAME_STEP = 4 };
 /* What a file holds: planes of luma and chroma, or pixels of RGB. */
 struct clip {
     FILE *file;
-    bool y4m;
+    bool y4m, full; /* full: luma of 0 to 255, not 16 to 235 */
     uint32_t width, height;
     uint32_t chroma_width, chroma_height; /* 0: grey */
     size_t frame_size;
-    long first, frame_header;
+    long first; /* where frames begin */
 };
 
 /* ---- Headers --------------------------------------------------------------------------------- */
 
-/* The words after YUV4MPEG2: W width, H height, C layout of the colours; the rest has no say. */
+/* The layouts of .y4m with 8 bits: luma samples for each of chroma, 0: no chroma; and whether a
+ * plane of alpha, which nobody looks at, comes last. */
+static const struct layout {
+    const char *name;
+    uint8_t across, down;
+    bool alpha;
+} layouts[] = {
+    {"420", 2, 2, false},      {"420jpeg", 2, 2, false}, {"420mpeg2", 2, 2, false},
+    {"420paldv", 2, 2, false}, {"422", 2, 1, false},     {"411", 4, 1, false},
+    {"444", 1, 1, false},      {"444alpha", 1, 1, true}, {"mono", 0, 0, false},
+};
+
+static const struct layout *find_layout(const char *name)
+{
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
+        if (strcmp(layouts[i].name, name) == 0)
+            return &layouts[i];
+    return NULL;
+}
+
+/* The words after YUV4MPEG2: W width, H height, C layout of the colours, X extensions; the rest has
+ * no say. */
 static bool parse_y4m(struct clip *clip, char *line)
 {
     const char *colours = "420";
@@ -34,16 +55,18 @@ static bool parse_y4m(struct clip *clip, char *line)
             clip->height = (uint32_t)strtoul(word + 1, NULL, 10);
         if (*word == 'C')
             colours = word + 1;
+        clip->full = clip->full || strcmp(word, "XCOLORRANGE=FULL") == 0;
     }
-    const char *depth = strchr(colours, 'p');
-    if (depth && depth[1] >= '0' && depth[1] <= '9') /* 420p10 and the like */
+    const struct layout *layout = find_layout(colours);
+    if (!layout || clip->width > MOST_SIDE || clip->height > MOST_SIDE)
         return false;
-    bool wide = strncmp(colours, "444", 3) == 0, half = strncmp(colours, "422", 3) == 0;
-    if (strncmp(colours, "mono", 4) != 0) {
-        clip->chroma_width = wide ? clip->width : (clip->width + 1) / 2;
-        clip->chroma_height = wide || half ? clip->height : (clip->height + 1) / 2;
+    if (layout->across) {
+        clip->chroma_width = (clip->width + layout->across - 1) / layout->across;
+        clip->chroma_height = (clip->height + layout->down - 1) / layout->down;
     }
-    return wide || half || !clip->chroma_width || strncmp(colours, "420", 3) == 0;
+    clip->frame_size = (size_t)clip->width * clip->height * (layout->alpha ? 2 : 1) +
+                       2 * (size_t)clip->chroma_width * clip->chroma_height;
+    return true;
 }
 
 static bool read_header(struct clip *clip)
@@ -51,9 +74,8 @@ static bool read_header(struct clip *clip)
     char line[HEADER];
     if (!fgets(line, sizeof line, clip->file) || !strchr(line, '\n'))
         return false;
-    clip->first = (long)strlen(line);
+    clip->first = ftell(clip->file);
     line[strcspn(line, "\n")] = 0;
-    clip->frame_header = (long)strlen("FRAME\n");
     return parse_y4m(clip, line);
 }
 
@@ -77,30 +99,45 @@ static bool open_clip(struct clip *clip, const char *path, const uint32_t size[2
         program_error("%s: neither a .y4m file of 8 bits nor, with --video-size, raw RGB", path);
         return false;
     }
-    clip->frame_size = clip->y4m ? (size_t)clip->width * clip->height +
-                                       2 * (size_t)clip->chroma_width * clip->chroma_height
-                                 : (size_t)clip->width * clip->height * 3;
+    if (!clip->y4m)
+        clip->frame_size = (size_t)clip->width * clip->height * 3;
     return true;
 }
 
-static uint32_t count_frames(const struct clip *clip)
+/* At the next frame's pixels. The line before them may say more than FRAME. */
+static bool begin_frame(const struct clip *clip)
 {
-    if (fseek(clip->file, 0, SEEK_END) != 0)
-        return 0;
-    long bytes = ftell(clip->file) - clip->first;
-    return bytes < 0 ? 0
-                     : (uint32_t)((size_t)bytes / (clip->frame_size + (size_t)clip->frame_header));
+    static const char mark[] = "FRAME";
+    char line[HEADER];
+    return !clip->y4m || (fgets(line, sizeof line, clip->file) &&
+                          strncmp(line, mark, sizeof mark - 1) == 0 && strchr(line, '\n'));
 }
 
-static bool read_frame(const struct clip *clip, uint32_t frame, uint8_t *bytes)
+/* Skip `count` frames. */
+static bool skip_frames(const struct clip *clip, uint32_t count)
 {
-    size_t step = clip->frame_size + (size_t)clip->frame_header;
-    char mark[8] = "";
-    if (fseek(clip->file, clip->first + (long)(frame * step), SEEK_SET) != 0)
-        return false;
-    if (clip->y4m && (fread(mark, 1, 6, clip->file) != 6 || strcmp(mark, "FRAME\n") != 0))
-        return false; /* frames with parameters of their own are rare: refused */
-    return fread(bytes, 1, clip->frame_size, clip->file) == clip->frame_size;
+    for (uint32_t f = 0; f < count; f++)
+        if (!begin_frame(clip) || fseek(clip->file, (long)clip->frame_size, SEEK_CUR) != 0)
+            return false;
+    return true;
+}
+
+/* Whole ones; the file is at the first again. */
+static uint32_t count_frames(const struct clip *clip)
+{
+    uint32_t count = 0;
+    if (fseek(clip->file, 0, SEEK_END) != 0)
+        return 0;
+    long size = ftell(clip->file);
+    bool ok = fseek(clip->file, clip->first, SEEK_SET) == 0;
+    while (ok && ftell(clip->file) < size && skip_frames(clip, 1) && ftell(clip->file) <= size)
+        count++;
+    return fseek(clip->file, clip->first, SEEK_SET) == 0 ? count : 0;
+}
+
+static bool read_frame(const struct clip *clip, uint8_t *bytes)
+{
+    return begin_frame(clip) && fread(bytes, 1, clip->frame_size, clip->file) == clip->frame_size;
 }
 
 /* ---- Pixels ---------------------------------------------------------------------------------- */
@@ -114,8 +151,8 @@ static void fetch(const struct clip *clip, const uint8_t *bytes, uint32_t x, uin
             rgb[c] = bytes[3 * at + (size_t)c];
         return;
     }
-    float luma = 1.164f * ((float)bytes[at] - 16), u = 0, v = 0;
-    if (clip->chroma_width) { /* ITU-R BT.601 */
+    float luma = (float)bytes[at], u = 0, v = 0;
+    if (clip->chroma_width) {
         size_t plane = (size_t)clip->chroma_width * clip->chroma_height;
         size_t cx = (size_t)x * clip->chroma_width / clip->width;
         size_t cy = (size_t)y * clip->chroma_height / clip->height;
@@ -123,9 +160,14 @@ static void fetch(const struct clip *clip, const uint8_t *bytes, uint32_t x, uin
         u = (float)chroma[cy * clip->chroma_width + cx] - 128;
         v = (float)chroma[plane + cy * clip->chroma_width + cx] - 128;
     }
-    rgb[0] = luma + 1.596f * v;
-    rgb[1] = luma - 0.392f * u - 0.813f * v;
-    rgb[2] = luma + 2.017f * u;
+    if (!clip->full) {
+        luma = (luma - 16) * (255.0f / 219);
+        u *= 255.0f / 224;
+        v *= 255.0f / 224;
+    }
+    rgb[0] = luma + 1.402f * v; /* ITU-R BT.601 */
+    rgb[1] = luma - 0.344f * u - 0.714f * v;
+    rgb[2] = luma + 1.772f * u;
 }
 
 /* The pixels of the file that one of ours stands for, at least one. */
@@ -176,7 +218,7 @@ uint8_t *video_file_read(const char *path, const uint32_t size[2], const uint32_
     uint8_t *bytes = program_calloc(clip.frame_size, 1);
     uint8_t *out = program_calloc((size_t)grid[0] * height * width, 3);
     for (uint32_t f = 0; f < grid[0] && ok; f++) {
-        ok = read_frame(&clip, f * step, bytes);
+        ok = read_frame(&clip, bytes) && (f + 1 == grid[0] || skip_frames(&clip, step - 1));
         if (ok)
             reduce(&clip, bytes, width, height, out + (size_t)f * height * width * 3);
         else

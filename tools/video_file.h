@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-/* A .y4m file of 8 bits (4:2:0, 4:2:2, 4:4:4 or grey), or raw frames of 8-bit RGB of `size` (width,
+/* A .y4m file of 8 bits (4:2:0, 4:2:2, 4:1:1, 4:4:4 or grey), or raw frames of 8-bit RGB of `size` (width,
  * height). grid: frames, height, width in tokens. Each token frame is one of up to 4 frames of the
  * file; pixels are averaged down to VIDEO_PATCH for each token. Returns memory for free(), as
  * generate_params.pixels wants it; NULL with a message. */
