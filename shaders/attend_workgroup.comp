@@ -107,20 +107,41 @@ float product(const in uint row, const in uint column, const in float x, const i
 
 // ---- Boxes of tokens ---------------------------------------------------------------------------
 
-// Strides in elements, each at least what lies within it; a row of text may be longer than the
-// grid's.
+// A layout counts elements in 32 bits, and a box may reach further: tokens are as far apart as the
+// caller has them. The largest part that it can hold: all, else a row, else a token.
+bool fits(Box box, uint stride)
+{
+    float tokens = float((box.x - 1) * G.height + box.y - 1) * float(G.width) + float(box.z);
+    return tokens * float(stride) * PER_UNIT < 2147483648.0; // by half: floats are rounded
+}
+
+Box fitting(Box box, uint stride)
+{
+    Box row = Box(1, 1, box.z);
+    return fits(box, stride) ? box : fits(row, stride) ? row : Box(1);
+}
+
+uint volume(Box box)
+{
+    return box.x * box.y * box.z;
+}
+
+// Strides in elements, each at least what lies within it. Those of axes of length 1 are not used,
+// and are as small as they may be: true ones could be too large.
 Tokens layout_of(Box box, uint stride)
 {
-    uint token = stride * PER_UNIT, row = max(G.width, box.z) * token;
+    uint token = volume(box) == 1 ? DIM : stride * PER_UNIT;
+    uint row = (box.x * box.y == 1 ? box.z : G.width) * token;
+    uint plane = (box.x == 1 ? box.y : G.height) * row;
     Tokens t = createTensorLayoutNV(4, gl_CooperativeMatrixClampModeConstantNV);
     t = setTensorLayoutDimensionNV(t, box.x, box.y, box.z, G.dim);
-    t = setTensorLayoutStrideNV(t, max(G.height, box.y) * row, row, token, 1);
+    t = setTensorLayoutStrideNV(t, plane, row, token, 1);
     return sliceTensorLayoutNV(t, 0, box.x, 0, box.y, 0, box.z, 0, DIM);
 }
 
-AsStored first_rows(uint rows)
+AsStored rows_from(uint first, uint count)
 {
-    return setTensorViewClipNV(createTensorViewNV(4), 0, rows, 0, DIM);
+    return setTensorViewClipNV(createTensorViewNV(4), first, count, 0, DIM);
 }
 
 Transposed first_columns(uint columns)
@@ -134,7 +155,7 @@ Transposed first_columns(uint columns)
 // A box of keys, at most KEYS. bias: see KeyRows.
 void add_keys(Box box, uvec2 k_row, uint k_stride, uvec2 v_row, uint v_stride, uvec2 bias)
 {
-    uint keys = box.x * box.y * box.z;
+    uint keys = volume(box);
     Keys k = Keys(0.0);
     coopMatLoadTensorNV(k, Units(k_row).v, 0, layout_of(box, k_stride), first_columns(keys));
     Logits s = coopMatMulAdd(q, k, Logits(0.0)), found, factor;
@@ -147,7 +168,7 @@ void add_keys(Box box, uvec2 k_row, uint k_stride, uvec2 v_row, uint v_stride, u
     Sums wide; // equal columns, as many as acc has
     coopMatReduceNV(wide, factor, gl_CooperativeMatrixReduceRowNV, larger);
     Values v = Values(0.0);
-    coopMatLoadTensorNV(v, Units(v_row).v, 0, layout_of(box, v_stride), first_rows(keys));
+    coopMatLoadTensorNV(v, Units(v_row).v, 0, layout_of(box, v_stride), rows_from(0, keys));
     acc = coopMatMulAdd(Weights(s), v, acc * wide);
 }
 
@@ -166,7 +187,8 @@ void add_block(KeyRows keys)
 {
     Block b = keys.b;
     b.width = min(b.width, b.valid); // of text
-    Box all = Box(b.frames, b.height, b.width), step = step_of(b);
+    Box all = Box(b.frames, b.height, b.width);
+    Box step = fitting(step_of(b), max(keys.k_stride, keys.v_stride));
     for (uint t = 0; t < b.frames; t += step.x)
         for (uint h = 0; h < b.height; h += step.y)
             for (uint w = 0; w < b.width; w += step.z) {
@@ -180,6 +202,16 @@ void add_block(KeyRows keys)
 
 // ---- Queries and out ---------------------------------------------------------------------------
 
+void load_queries(Work w, Box box)
+{
+    Box step = fitting(box, a.q_token);
+    q = Queries(0.0);
+    for (uint row = 0; row < w.b.valid; row += volume(step))
+        coopMatLoadTensorNV(q, Units(query_row(w, min(row, w.b.size - 1))).v, 0,
+                            layout_of(step, a.q_token),
+                            rows_from(row, min(volume(step), w.b.valid - row)));
+}
+
 void store(Work w, Box box)
 {
     uvec2 lse = a.lse;
@@ -192,17 +224,18 @@ void store(Work w, Box box)
     coopMatReduceNV(wide, divisor, gl_CooperativeMatrixReduceRowNV, larger);
     coopMatPerElementNV(acc, acc, product, wide);
     // Rounded as an operand of the type of q: a device need not have accumulators of f16.
-    coopMatStoreTensorNV(Queries(acc), Units(out_row(w, 0)).v, 0, layout_of(box, a.out_token),
-                         first_rows(w.b.size));
+    Queries rounded = Queries(acc);
+    Box step = fitting(box, a.out_token);
+    for (uint row = 0; row < w.b.size; row += volume(step))
+        coopMatStoreTensorNV(rounded, Units(out_row(w, min(row, w.b.size - 1))).v, 0,
+                             layout_of(step, a.out_token), rows_from(row, volume(step)));
 }
 
 void main()
 {
     Work w = work_of(workgroup());
     Box box = Box(w.b.frames, w.b.height, w.b.width);
-    q = Queries(0.0);
-    coopMatLoadTensorNV(q, Units(w.q_head).v, 0, layout_of(box, a.q_token),
-                        first_rows(w.b.valid));
+    load_queries(w, box);
     acc = Sums(0.0);
     most = Logits(-INF);
     total = Logits(0.0);
