@@ -43,21 +43,32 @@ DEVICE void release(const Signals &signals, u32 barrier)
         barrier_arrive(signals.at(barrier));
 }
 
-template <class T, u32 DIM> DEVICE void multiply_qk(f32 (&s)[LOGITS], u32 q, u32 k)
+// The operands in shared memory, in uniform registers, which products take them from.
+template <u32 DIM> DEVICE u64 k_matrix(const Tiles<DIM> &tiles, u32 n)
+{
+    return row_matrix(uniform(tiles.k(stage_of(n))));
+}
+
+template <u32 DIM> DEVICE u64 v_matrix(const Tiles<DIM> &tiles, u32 n)
+{
+    return column_matrix(uniform(tiles.v(stage_of(n))), PART_BYTES);
+}
+
+template <class T, u32 DIM> DEVICE void multiply_qk(f32 (&s)[LOGITS], u64 q, u64 k)
 {
     UNROLL for (u32 d = 0; d < DIM / 16; d++)
     {
-        u32 at = d / 4 * PART_BYTES + d % 4 * 32;
-        multiply_rows<T>(s, row_matrix(q + at), row_matrix(k + at), d == 0);
+        u32 bytes = d / 4 * PART_BYTES + d % 4 * 32;
+        multiply_rows<T>(s, matrix_at(q, bytes), matrix_at(k, bytes), d == 0);
     }
     products_commit();
 }
 
 template <class T, u32 DIM>
-DEVICE void multiply_pv(f32 (&out)[DIM / 2], const u32 (&p)[ROWS / 16][4], u32 v)
+DEVICE void multiply_pv(f32 (&out)[DIM / 2], const u32 (&p)[ROWS / 16][4], u64 v)
 {
     UNROLL for (u32 k = 0; k < ROWS / 16; k++)
-        multiply_columns<T>(out, p[k], column_matrix(v + k * 16 * ROW_BYTES, PART_BYTES));
+        multiply_columns<T>(out, p[k], matrix_at(v, k * 16 * ROW_BYTES));
     products_commit();
 }
 
@@ -91,7 +102,8 @@ template <u32 DIM> struct Steps {
     const Tiles<DIM> &tiles;
     const Signals &signals;
     f32 scale;
-    u32 full_slots, group, q;
+    u32 full_slots, group;
+    u64 q; // matrix
 };
 
 // The first step: p, and the softmax begins.
@@ -99,9 +111,10 @@ template <class T, bool BIASED, u32 DIM>
 DEVICE void first_step(u32 (&p)[ROWS / 16][4], Rows &rows, const Steps<DIM> &x, u32 n)
 {
     f32 s[LOGITS], factor[2];
+    u64 k = k_matrix(x.tiles, n);
     barrier_wait(x.signals.at(K_FULL + stage_of(n)), parity_of(n));
     products_begin();
-    multiply_qk<T, DIM>(s, x.q, x.tiles.k(stage_of(n)));
+    multiply_qk<T, DIM>(s, x.q, k);
     products_wait<0>();
     keep(s);
     softmax_of<BIASED>(s, rows, factor, x.scale, x.full_slots, x.signals, n);
@@ -115,15 +128,16 @@ DEVICE void more_steps(f32 (&out)[DIM / 2], u32 (&p)[ROWS / 16][4], Rows &rows,
 {
     f32 s[LOGITS], factor[2];
     for (; n < end; n++) {
+        u64 k = k_matrix(x.tiles, n), v = v_matrix(x.tiles, n - 1);
         barrier_wait(x.signals.at(K_FULL + stage_of(n)), parity_of(n));
         group_barrier(TURN + x.group, ALL_THREADS);
         keep(s);
         products_begin();
-        multiply_qk<T, DIM>(s, x.q, x.tiles.k(stage_of(n)));
+        multiply_qk<T, DIM>(s, x.q, k);
         barrier_wait(x.signals.at(V_FULL + stage_of(n - 1)), parity_of(n - 1));
         keep(out);
         products_begin();
-        multiply_pv<T, DIM>(out, p, x.tiles.v(stage_of(n - 1)));
+        multiply_pv<T, DIM>(out, p, v);
         group_arrive(TURN + (x.group ^ 1), ALL_THREADS);
         products_wait<1>();
         keep(s);
@@ -145,7 +159,7 @@ DEVICE void multiply_steps(f32 (&out)[DIM / 2], Rows &rows, f32 scale, u32 full_
 {
     u32 group = uniform(thread_id() / WARP_GROUP) - 1, n = first + 1;
     Steps<DIM> x = {tiles, signals, scale, full_slots, group,
-                    tiles.q() + group * GROUP_ROWS * ROW_BYTES};
+                    row_matrix(tiles.q() + group * GROUP_ROWS * ROW_BYTES)};
     u32 p[ROWS / 16][4];
     if (TAIL && pooled > 0) {
         first_step<T, true>(p, rows, x, first);
@@ -156,10 +170,11 @@ DEVICE void multiply_steps(f32 (&out)[DIM / 2], Rows &rows, f32 scale, u32 full_
     }
     more_steps<T, false>(out, p, rows, x, n, end);
     release(signals, Q_EMPTY);
+    u64 v = v_matrix(tiles, end - 1);
     barrier_wait(signals.at(V_FULL + stage_of(end - 1)), parity_of(end - 1));
     keep(out);
     products_begin();
-    multiply_pv<T, DIM>(out, p, tiles.v(stage_of(end - 1)));
+    multiply_pv<T, DIM>(out, p, v);
     products_wait<0>();
     keep(out);
     release(signals, V_EMPTY + stage_of(end - 1));

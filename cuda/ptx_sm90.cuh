@@ -136,6 +136,17 @@ DEVICE u64 column_matrix(u32 address, u32 part)
            1ull << 62;
 }
 
+// The same matrix, `bytes` further on. Only its low word changes, and the compiler, which would make
+// that a sum of 64 bits, is not told where it comes from.
+DEVICE u64 matrix_at(u64 matrix, u32 bytes)
+{
+    u64 further;
+    asm("mov.b64 %0, {%1, %2};"
+        : "=l"(further)
+        : "r"((u32)matrix + (bytes >> 4)), "r"((u32)(matrix >> 32)));
+    return further;
+}
+
 // Before the first product, and whenever threads have changed its registers.
 DEVICE void products_begin()
 {

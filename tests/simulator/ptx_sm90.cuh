@@ -110,6 +110,11 @@ inline u64 column_matrix(u32 address, u32 part)
            1ull << 62;
 }
 
+inline u64 matrix_at(u64 matrix, u32 bytes)
+{
+    return matrix + (bytes >> 4);
+}
+
 inline void products_begin()
 {
     simulator::products_begin();
