@@ -97,6 +97,21 @@ DEVICE void softmax_of(f32 (&s)[LOGITS], Rows &rows, f32 (&factor)[2], f32 scale
     softmax_step(s, rows, scale < 0 ? 1 : scale, factor);
 }
 
+// p v of the step before is there, multiplied by the factors of this one; most are 1 in all rows of
+// a warp. Waiting in both branches, since ptxas moves a wait to the start of straight code: there,
+// before the powers of the softmax, which shall run under the product.
+template <u32 DIM> DEVICE void finish_pv(f32 (&out)[DIM / 2], const f32 (&factor)[2])
+{
+    if (warp_ballot(factor[0] != 1 || factor[1] != 1)) {
+        products_wait<0>();
+        keep(out);
+        UNROLL for (u32 i = 0; i < DIM / 2; i++) out[i] *= factor[i / 2 % 2];
+    } else {
+        products_wait<0>();
+        keep(out);
+    }
+}
+
 // What the steps of one query block share.
 template <u32 DIM> struct Steps {
     const Tiles<DIM> &tiles;
@@ -142,10 +157,9 @@ DEVICE void more_steps(f32 (&out)[DIM / 2], u32 (&p)[ROWS / 16][4], Rows &rows,
         products_wait<1>();
         keep(s);
         softmax_of<BIASED>(s, rows, factor, x.scale, x.full_slots, x.signals, n);
-        products_wait<0>();
-        keep(out);
+        keep(s);
+        finish_pv<DIM>(out, factor);
         release(x.signals, V_EMPTY + stage_of(n - 1));
-        UNROLL for (u32 i = 0; i < DIM / 2; i++) out[i] *= factor[i / 2 % 2];
         pack<T>(p, s);
     }
 }
