@@ -362,6 +362,51 @@ START_TEST(own_queue_captured)
 }
 END_TEST
 
+/* A plan whose kernel was never tested, while the own queue is captured: it is refused before any
+ * call that would break the capture, and made after it, with the self-test. */
+START_TEST(plan_while_captured)
+{
+    const struct draft_plan_params params = {
+        .shape = {.frames = 2, .height = 8, .width = 16, .heads = 1, .dim = 128},
+        .type = DRAFT_F16,
+        .tile = {1, 8, 16},
+    };
+    struct stand s;
+    struct problem problem;
+    struct rig rig;
+    draft_plan *plan = NULL;
+    draft_address memory = 0;
+    const char *before = getenv("XDG_CACHE_HOME");
+    char folder[] = "/tmp/draft-captured-XXXXXX", line[64];
+    stand_init(&s, &devices[0].info);
+    OK(stand_adopt(&s, s.context, s.stream));
+    setup_rig(&rig, &s.device, &problem);
+    ck_assert_ptr_nonnull(mkdtemp(folder)); /* from here on no verdict is known but the rig's */
+    setenv("XDG_CACHE_HOME", folder, 1);
+    log_clear(&s.device.log);
+    capture_begin(&s, s.stream);
+    draft_context *context = s.device.context;
+    expect_refusal(&s, draft_plan_create(context, &params, &plan), "draft_plan_create would wait");
+    expect_refusal(&s, draft_alloc(context, 64, &memory), "captured");
+    ck_assert(!plan && !memory && !current_context());
+    enqueue(&rig, NULL);
+    CUgraphExec exec = capture_end(&s, s.stream);
+    check_untouched(&rig);
+    graph_replay(&s, exec, s.stream);
+    check_out(&rig, 0, "a plan was refused meanwhile");
+    OK(draft_plan_create(context, &params, &plan));
+    snprintf(line, sizeof line, "ls '%s'/draft/*.verdicts >/dev/null", folder);
+    ck_assert_msg(system(line) == 0, "no self-test was made");
+    draft_plan_destroy(&plan);
+    snprintf(line, sizeof line, "rm -r '%s'", folder);
+    ck_assert_int_eq(system(line), 0);
+    ck_assert_int_eq(before ? setenv("XDG_CACHE_HOME", before, 1) : unsetenv("XDG_CACHE_HOME"), 0);
+    graph_destroy(&s, exec);
+    free_rig(&rig, &problem);
+    stand_free(&s);
+}
+END_TEST
+
 /* ---- What is refused ---- */
 
 START_TEST(natives_are_refused)
@@ -436,6 +481,30 @@ START_TEST(too_many_blocks)
 }
 END_TEST
 
+/* Kernels that the driver is too old to read, on the simulated one: the context outlives them. */
+START_TEST(kernels_for_a_newer_driver)
+{
+    struct draft_plan_params params = {
+        .shape = {.frames = 1, .height = 16, .width = 16, .heads = 1, .dim = 64},
+        .type = DRAFT_F16,
+        .tile = {1, 8, 16},
+    };
+    struct stand s;
+    draft_plan *plan = NULL;
+    stand_init(&s, &devices[0].info);
+    OK(stand_adopt(&s, s.context, s.stream));
+    setenv("DRAFT_SIMULATOR_OLD", "1", 1);
+    log_clear(&s.device.log);
+    ck_assert_int_eq(draft_plan_create(s.device.context, &params, &plan), DRAFT_ERROR_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(s.device.log.text, "this build's kernels do not fit"));
+    ck_assert_ptr_null(plan);
+    unsetenv("DRAFT_SIMULATOR_OLD");
+    OK(draft_plan_create(s.device.context, &params, &plan));
+    draft_plan_destroy(&plan);
+    stand_free(&s);
+}
+END_TEST
+
 /* ---- Failure: last, as on real hardware a fault may spoil more than its context ---- */
 
 START_TEST(a_fault_stays)
@@ -492,9 +561,12 @@ int main(void)
     tcase_add_test(tests, two_streams);
     tcase_add_test(tests, captured_and_replayed);
     tcase_add_test(tests, own_queue_captured);
+    tcase_add_test(tests, plan_while_captured);
     tcase_add_test(tests, natives_are_refused);
     tcase_add_test(tests, foreign_stream);
     tcase_add_test(tests, too_many_blocks);
+    if (strstr(devices[0].info.name, "Simulated"))
+        tcase_add_test(tests, kernels_for_a_newer_driver);
     tcase_add_test(tests, a_fault_stays); /* last */
     suite_add_tcase(suite, tests);
     int status = suite_main(suite, false);

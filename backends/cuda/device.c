@@ -38,6 +38,8 @@ static draft_status status_of(CUresult result)
     case CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD:
         return DRAFT_ERROR_ARGUMENT;
     case CUDA_ERROR_NOT_FOUND:
+    case CUDA_ERROR_INVALID_IMAGE: /* of modules: for a newer driver, as it may be compressed */
+    case CUDA_ERROR_INVALID_SOURCE:
     case CUDA_ERROR_NO_BINARY_FOR_GPU:
     case CUDA_ERROR_INVALID_PTX:
     case CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
