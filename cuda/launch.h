@@ -38,9 +38,9 @@
 #define CUDA_ATTEND90_SHARED_64   CUDA_ATTEND90_SHARED(64)
 #define CUDA_ATTEND90_SHARED_128  CUDA_ATTEND90_SHARED(128)
 
-/* What cuTensorMapEncodeTiled makes. */
+/* What cuTensorMapEncodeTiled makes. cuda.h of CUDA 12 aligns it to 64 bytes, that of 13 to 128. */
 struct cuda_tensor_map {
-    alignas(64) uint64_t opaque[16];
+    alignas(128) uint64_t opaque[16];
 };
 
 /* The video part of q, k, v and out, dimensions

@@ -8,6 +8,7 @@
 #include "device.h"
 
 _Static_assert(sizeof(struct cuda_tensor_map) == sizeof(CUtensorMap), "as large as the driver's");
+_Static_assert(alignof(struct cuda_tensor_map) >= alignof(CUtensorMap), "and aligned like it");
 
 /* What a map can say: strides below 2^40 bytes, coordinates that are not negative as int. */
 #define MAX_STRIDE (UINT64_C(1) << 40)
