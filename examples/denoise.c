@@ -167,7 +167,8 @@ static void tear_down(struct model *m)
     draft_context_destroy(&m->context);
 }
 
-/* stages: DRAFT_ATTEND alone works with the lists that the workspace holds. */
+/* stages: DRAFT_POOL and DRAFT_ATTEND work with the lists that the workspace holds, and with pooled
+ * keys of these tensors in place of what the lists leave out. */
 static draft_status attend(struct model *m, const draft_plan *plan, draft_address workspace,
                            uint32_t stages, uint16_t *out)
 {
@@ -249,7 +250,7 @@ static draft_status layer_step(struct model *m, uint32_t layer, unsigned step, b
     if (status == DRAFT_OK)
         status = attend(m, m->dense, m->other, 0, m->exact);
     if (status == DRAFT_OK)
-        status = attend(m, plan, m->layers[layer], fresh ? 0 : DRAFT_ATTEND, m->out);
+        status = attend(m, plan, m->layers[layer], fresh ? 0 : DRAFT_POOL | DRAFT_ATTEND, m->out);
     if (status == DRAFT_OK)
         status = attend(m, plan, m->other, 0, m->best);
     double alike = 1;

@@ -337,7 +337,9 @@ struct draft_run_params {
                                 DRAFT_ATTEND alone runs lists of an earlier run or the caller's own
                                 (draft_lists_write, or written by the caller's kernels, which then
                                 write bias too where the plan has it). With a tail, DRAFT_POOL and
-                                DRAFT_SCORE must have run before; a plan of sparsity 0 has none   */
+                                DRAFT_SCORE must have run before; a plan of sparsity 0 has none.
+                                DRAFT_POOL | DRAFT_ATTEND: the old lists and, for tail MEAN, pooled
+                                keys of the new tensors                                          */
     void *queue;            /* NULL: the context's own queue. CUDA backend: or a CUstream, see
                                 draft/cuda.h. Vulkan backend on the caller's device: or a
                                 VkCommandBuffer, see draft/vulkan.h. Others: UNSUPPORTED         */
