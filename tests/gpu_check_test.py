@@ -31,8 +31,9 @@ if not os.path.exists(os.path.join(build, "tools", "draft")):
 status, report, text = check("--sparsity", "0.9")
 assert status == 0 == report["exit"], status
 assert report["facts"]["simulated"] and "simulated driver" in text.lower()
-assert [step["result"] for step in report["steps"]] == ["passed"]
-row = report["bench"][0]
+assert [step["result"] for step in report["steps"]] == ["passed"] * 2
+row, plain = report["bench"]
+assert (row["tail"], plain["tail"]) == ("mean", "drop") and row["density"]["tail"] > 0
 assert row["case"] == "tiny" and row["sparsity"] == 0.9 and 0 < row["density"]["work"] < 0.5
 assert all(stage["median_seconds"] > 0 for stage in row["stages"]) and len(row["stages"]) == 4
 assert f"| tiny | 0.9 | {100 * row['density']['work']:.1f} % |" in text

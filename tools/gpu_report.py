@@ -74,12 +74,15 @@ def markdown(report):
         lines += ["## draft bench", "",
                   "Medians of the host's clock, from a stage's call to the end of its wait.", ""]
         lines += bench_table(report["bench"])
-    compare = report["compare"]
-    if compare:
-        lines += ["## Against PyTorch", "",
-                  f"PyTorch {compare['torch']}, CUDA {compare['cuda']}, cuDNN {compare['cudnn']}; "
-                  "medians on the GPU's clock, taken in turns: see tools/gpu_compare.py.", ""]
-        lines += gpu_compare.markdown(compare) + [""]
+    for title, key in (("Against PyTorch", "compare"),
+                       ("Against PyTorch, by default", "compare_default")):
+        compare = report[key]
+        if compare:
+            lines += [f"## {title}", "",
+                      f"PyTorch {compare['torch']}, CUDA {compare['cuda']}, cuDNN "
+                      f"{compare['cudnn']}; medians on the GPU's clock, taken in turns: see "
+                      "tools/gpu_compare.py.", ""]
+            lines += gpu_compare.markdown(compare) + [""]
     rows = clock_rows(report["clocks"])
     if rows:
         lines += ["## Clocks while measuring, as nvidia-smi prints them", ""]
