@@ -88,7 +88,9 @@ static draft_status alloc_memory(draft_context *context, size_t size, draft_addr
     draft_status status = draft_cuda_push(&cuda->device);
     if (status)
         return status;
-    status = draft_cuda_alloc(&cuda->device, &cuda->memory, size, out);
+    status = draft_cuda_not_capturing(&cuda->device, "draft_alloc");
+    if (!status)
+        status = draft_cuda_alloc(&cuda->device, &cuda->memory, size, out);
     draft_cuda_pop(&cuda->device);
     return status;
 }
@@ -231,6 +233,8 @@ static draft_status make_plan(draft_plan *plan)
     draft_status status = draft_cuda_push(&cuda->device);
     if (status)
         return status;
+    /* First of all: to load a kernel would already break the capture. */
+    status = draft_cuda_not_capturing(&cuda->device, "draft_plan_create");
     for (unsigned s = 0; s < DRAFT_STAGES && !status; s++)
         status = make_stage(plan, state, s);
     draft_cuda_pop(&cuda->device);

@@ -31,8 +31,9 @@
  * times, with new contents of q, k and v at the same addresses, while the plan and the
  * draft_context exist. Plans, contexts and memory are made and destroyed outside of captures (and
  * the first plan of a kind makes a self-test on the context's own queue: draft_plan_create).
- * Functions that would have to wait refuse with ARGUMENT while the context's own queue is under
- * capture.
+ * Functions that would have to wait or to allocate refuse with ARGUMENT while the context's own
+ * queue is under capture, and leave it whole; draft_free and the _destroy functions must not be
+ * called then.
  *
  * Threads. As draft/draft.h says of each object: any number of threads may call draft_run at
  * once, on one stream or several. Runs that overlap need distinct workspaces and outputs, so two
