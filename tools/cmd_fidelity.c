@@ -291,9 +291,8 @@ int draft_cmd_fidelity(int argc, char **argv)
         {"type", 0, PROGRAM_CHOICE, &r.type, "TYPE", "default f16", job_type_names, NULL},
         {"methods", 0, PROGRAM_TEXT, &r.methods, "LIST",
          "RULE-SCORER-TAIL, by commas: rules head, floor, row, mass; scorers\nmean, lse, max; "
-         "tails drop, mean, gap, fitted, probe, one; and oracle-mass,\noracle-error, "
-         "oracle-mass-mean, "
-         "random, window; or all",
+         "tails drop, mean, gap, fitted, one; +first behind it: the first frame\nis forced; and "
+         "oracle-mass, oracle-error, oracle-mass-mean, random, window;\nor all",
          NULL, NULL},
         {"sparsity", 0, PROGRAM_REALS, &r.sparsities, "X,X,...",
          "of the paper's rule; all methods get its work\n(default 0.6,0.75,0.85,0.9,0.95)", NULL,

@@ -73,19 +73,6 @@ void fidelity_exact_create(const struct fidelity_data *data, const struct fideli
                            uint32_t wanted, float scale, struct fidelity_exact *out);
 void fidelity_exact_destroy(struct fidelity_exact *exact);
 
-/* ---- Probe --------------------------------------------------------------------------------- */
-
-/* Some rows of a head, computed exactly, none of them chosen by what is judged. */
-struct fidelity_probe;
-struct fidelity_probe *fidelity_probe_create(const struct fidelity_head *head,
-                                             const struct fidelity_blocks *tiling, uint32_t dim,
-                                             float scale, uint64_t stream);
-void fidelity_probe_destroy(struct fidelity_probe *probe);
-/* The factor, 0 to 1.5, with which these rows come out best under the lists of a plan with tail
- * FITTED, whose stages up to select have run. */
-draft_status fidelity_probe_fit(const struct fidelity_probe *probe, const struct job *job,
-                                float *factor);
-
 /* ---- Methods ------------------------------------------------------------------------------- */
 
 /* Who makes the lists. */
@@ -97,13 +84,7 @@ enum fidelity_selector {
     FIDELITY_WINDOW        /* the nearest in the grid                                 */
 };
 
-/* Where the factor of tail FITTED comes from. */
-enum fidelity_factor {
-    FIDELITY_FIT,  /* 64 rows that are computed for each run         */
-    FIDELITY_ONE,  /* it is 1, which nothing fitted                  */
-    FIDELITY_PROBE /* draft_probe_run, once for FIDELITY_REUSE runs  */
-};
-enum { FIDELITY_REUSE = 10 };
+enum { FIDELITY_REUSE = 10 }; /* runs that share the work of one draft_probe_run */
 
 enum fidelity_role { FIDELITY_METHOD, FIDELITY_BASELINE, FIDELITY_CEILING, FIDELITY_FLOOR };
 
@@ -115,12 +96,13 @@ struct fidelity_method {
     draft_scorer scorer;
     draft_tail tail;
     double row_floor;
-    enum fidelity_factor factor; /* of tail FITTED */
+    uint32_t force; /* bits of draft_force */
+    bool one;       /* tail FITTED: the factor is 1, which nothing fitted, and not the probe's */
 };
 enum { FIDELITY_METHODS = 80 }; /* at most */
 
-/* The methods that a comma-separated list names, "all" for every combination, NULL for those that
- * matter; the first is the paper's rule, to which all are compared. 0, with a message, where one is
+/* The methods that a comma-separated list names, those with "+first" force the blocks of the first
+ * frame; "all" for every combination without, NULL for those that matter; the first is the paper's rule, to which all are compared. 0, with a message, where one is
  * unknown. */
 unsigned fidelity_methods(const char *list, struct fidelity_method out[FIDELITY_METHODS]);
 
@@ -132,7 +114,7 @@ struct draft_plan_params fidelity_params(const struct fidelity_method *method,
                                          double sparsity);
 
 /* Work beside the kept pairs, as a share of dense attention's multiplications: pooled keys, means,
- * scores, the rows of the probe. */
+ * scores, a share of a probe. */
 double fidelity_extra_work(const struct fidelity_method *method, const struct draft_shape *shape,
                            const struct draft_layout *layout);
 

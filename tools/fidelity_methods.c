@@ -9,7 +9,7 @@
 #include "fidelity_bench.h"
 #include "random.h"
 
-enum { PROBE_ROWS = 64, POOLED = 128 /* keys of a tile of pooled keys */ };
+enum { POOLED = 128 /* keys of a tile of pooled keys */ };
 /* What draft_probe_run does by default. Its passes over the kept keys of a few blocks are no more
  * than those blocks computed densely, and are not counted apart. */
 enum { PROBE_BLOCKS = 4, PROBE_PASSES = 5 };
@@ -35,28 +35,29 @@ static const struct {
 static const struct {
     const char *name;
     draft_tail tail;
-    enum fidelity_factor factor;
-} tails[] = {
-    {"drop", DRAFT_TAIL_DROP, FIDELITY_FIT},      {"mean", DRAFT_TAIL_MEAN, FIDELITY_FIT},
-    {"gap", DRAFT_TAIL_GAP, FIDELITY_FIT},        {"fitted", DRAFT_TAIL_FITTED, FIDELITY_FIT},
-    {"probe", DRAFT_TAIL_FITTED, FIDELITY_PROBE}, {"one", DRAFT_TAIL_FITTED, FIDELITY_ONE}};
+    bool one;
+} tails[] = {{"drop", DRAFT_TAIL_DROP, false},
+             {"mean", DRAFT_TAIL_MEAN, false},
+             {"gap", DRAFT_TAIL_GAP, false},
+             {"fitted", DRAFT_TAIL_FITTED, false},
+             {"one", DRAFT_TAIL_FITTED, true}};
 
 static const struct fidelity_method bounds[] = {
     {"oracle-mass", FIDELITY_CEILING, FIDELITY_ORACLE_MASS, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN,
-     DRAFT_TAIL_DROP, 0, FIDELITY_FIT},
+     DRAFT_TAIL_DROP, 0, 0, false},
     {"oracle-error", FIDELITY_CEILING, FIDELITY_ORACLE_ERROR, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN,
-     DRAFT_TAIL_DROP, 0, FIDELITY_FIT},
+     DRAFT_TAIL_DROP, 0, 0, false},
     {"oracle-mass-mean", FIDELITY_CEILING, FIDELITY_ORACLE_MASS, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN,
-     DRAFT_TAIL_MEAN, 0, FIDELITY_FIT},
+     DRAFT_TAIL_MEAN, 0, 0, false},
     {"random", FIDELITY_FLOOR, FIDELITY_RANDOM, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN, DRAFT_TAIL_DROP,
-     0, FIDELITY_FIT},
+     0, 0, false},
     {"window", FIDELITY_FLOOR, FIDELITY_WINDOW, DRAFT_RULE_ROW, DRAFT_SCORER_MEAN, DRAFT_TAIL_DROP,
-     0, FIDELITY_FIT},
+     0, 0, false},
 };
 
 static const char usual[] = "head-mean-drop,row-mean-drop,mass-mean-drop,row-lse-drop,row-max-drop,"
                             "row-mean-mean,row-lse-mean,row-lse-gap,row-lse-fitted,row-max-fitted,"
-                            "row-max-probe,floor-lse-fitted,row-lse-one,"
+                            "floor-lse-fitted,row-lse-one,"
                             "oracle-mass,oracle-error,oracle-mass-mean,random,window";
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -73,7 +74,7 @@ static unsigned make_all(struct fidelity_method *out)
                                               .row_floor = rules[r].row_floor,
                                               .scorer = scorers[s].scorer,
                                               .tail = tails[t].tail,
-                                              .factor = tails[t].factor};
+                                              .one = tails[t].one};
                 snprintf(m->name, sizeof m->name, "%s-%s-%s", rules[r].name, scorers[s].name,
                          tails[t].name);
             }
@@ -82,18 +83,29 @@ static unsigned make_all(struct fidelity_method *out)
     return n;
 }
 
-static const struct fidelity_method *find(const struct fidelity_method *all, unsigned count,
-                                          const char *name, size_t length)
+/* False, with a message, where there is none of this name. */
+static bool find(const struct fidelity_method *all, unsigned count, const char *name, size_t length,
+                 struct fidelity_method *out)
 {
-    for (unsigned i = 0; i < count; i++)
-        if (strlen(all[i].name) == length && strncmp(all[i].name, name, length) == 0)
-            return &all[i];
-    program_error(
-        "--methods: there is no '%.*s'; names are paper, RULE-SCORER-TAIL of head, floor, "
-        "row, mass; mean, lse, max; drop, mean, gap, fitted, probe, one; oracle-mass, "
-        "oracle-error, oracle-mass-mean, random, window; all",
-        (int)length, name);
-    return NULL;
+    static const char first[] = "+first";
+    size_t end = sizeof first - 1;
+    bool forces = length > end && strncmp(name + length - end, first, end) == 0;
+    size_t plain = forces ? length - end : length;
+    for (unsigned i = 0; i < count; i++) {
+        const struct fidelity_method *m = &all[i];
+        if (strlen(m->name) != plain || strncmp(m->name, name, plain) != 0 ||
+            (forces && m->role != FIDELITY_METHOD))
+            continue;
+        *out = *m;
+        out->force = forces ? DRAFT_FORCE_FIRST_FRAME : 0;
+        strcat(out->name, forces ? first : "");
+        return true;
+    }
+    program_error("--methods: there is no '%.*s'; names are paper, RULE-SCORER-TAIL of head, "
+                  "floor, row, mass; mean, lse, max; drop, mean, gap, fitted, one, with +first or "
+                  "without; oracle-mass, oracle-error, oracle-mass-mean, random, window; all",
+                  (int)length, name);
+    return false;
 }
 
 unsigned fidelity_methods(const char *list, struct fidelity_method out[FIDELITY_METHODS])
@@ -108,11 +120,9 @@ unsigned fidelity_methods(const char *list, struct fidelity_method out[FIDELITY_
             memcpy(out, all, count * sizeof *out);
             return count;
         }
-        const struct fidelity_method *m = find(all, count, at, length);
-        if (!m || n == FIDELITY_METHODS)
+        if (n == FIDELITY_METHODS || !find(all, count, at, length, &out[n]))
             return 0;
-        if (m->rule != DRAFT_RULE_PAPER)
-            out[n++] = *m;
+        n += out[n].rule != DRAFT_RULE_PAPER;
         at += length + (at[length] == ',');
     }
     return n;
@@ -131,11 +141,9 @@ double fidelity_extra_work(const struct fidelity_method *m, const struct draft_s
     double products = s * s * dim * 2 * (1 + (quarters ? 4 : 0) + (fitted ? 1 : 0));
     double small = (sums + products) / (4 * dim * tokens * tokens);
     double pooled = tail ? ceil(s / POOLED) * POOLED * video / (tokens * tokens) : 0;
-    double rows = fitted && m->factor == FIDELITY_FIT ? PROBE_ROWS / tokens : 0;
-    double probe = fitted && m->factor == FIDELITY_PROBE
-                       ? (PROBE_BLOCKS / s + PROBE_PASSES * pooled) / FIDELITY_REUSE
-                       : 0;
-    return small + pooled + rows + probe;
+    double probe =
+        fitted && !m->one ? (PROBE_BLOCKS / s + PROBE_PASSES * pooled) / FIDELITY_REUSE : 0;
+    return small + pooled + probe;
 }
 
 /* The masses that give MASS about as wide a range of densities as the others have. */
@@ -160,7 +168,8 @@ struct draft_plan_params fidelity_params(const struct fidelity_method *m,
                                        .rule = m->rule,
                                        .scorer = m->scorer,
                                        .tail = m->tail,
-                                       .row_floor = m->row_floor};
+                                       .row_floor = m->row_floor,
+                                       .force = m->force};
     if (m->rule == DRAFT_RULE_MASS)
         params.mass = mass_for(sparsity);
     else

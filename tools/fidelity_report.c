@@ -258,7 +258,7 @@ static void write_head(const struct fidelity_bench *b, FILE *file)
     fputs(
         "Errors are relative L2 against dense attention (products in f32, sums in f64). Work is a "
         "share of dense\nattention's multiplications: kept pairs, pooled keys, means and scores, "
-        "rows of the probe. Every\nmethod gets the work of the paper's rule: what it spends "
+        "a share of a probe. Every\nmethod gets the work of the paper's rule: what it spends "
         "elsewhere it keeps fewer pairs. Rule `mass`\nhas masses in place of budgets: read it by "
         "its work.\n\n",
         file);

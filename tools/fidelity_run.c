@@ -20,7 +20,6 @@ struct session {
     struct fidelity_blocks tilings[FIDELITY_TILES];
     unsigned tiles;
     struct fidelity_exact exact;
-    struct fidelity_probe *probe;
     void *q, *k, *v, *out; /* of the type that the buffers have */
     struct job_buffers buffers;
 };
@@ -117,32 +116,15 @@ static draft_status select_probed(const struct session *s, const struct job *job
     return draft_probe_run(job->plan, &run, &params, &found);
 }
 
-/* Factors first: of a fit to the lists that belong to them. */
-static draft_status select_fitted(const struct session *s, const struct fidelity_method *m,
-                                  const struct job *job)
-{
-    float factor = m->factor == FIDELITY_ONE ? 1 : 0;
-    draft_status status = draft_factors_write(job->plan, job->workspace, &factor);
-    for (unsigned stage = SCORE; stage <= SELECT && !status; stage++)
-        status = job_run_stage(job, &s->buffers, stage, NULL);
-    if (status || m->factor == FIDELITY_ONE)
-        return status;
-    status = fidelity_probe_fit(s->probe, job, &factor);
-    if (!status)
-        status = draft_factors_write(job->plan, job->workspace, &factor);
-    for (unsigned stage = SCORE; stage <= SELECT && !status; stage++)
-        status = job_run_stage(job, &s->buffers, stage, NULL);
-    return status;
-}
-
 static draft_status make_lists(const struct session *s, const struct fidelity_method *m,
                                const struct job *job, double sparsity)
 {
-    if (m->tail == DRAFT_TAIL_FITTED && m->factor == FIDELITY_PROBE)
+    if (m->tail == DRAFT_TAIL_FITTED && !m->one)
         return select_probed(s, job);
+    static const float one = 1;
     draft_status status = job_run_stage(job, &s->buffers, POOL, NULL);
-    if (!status && m->tail == DRAFT_TAIL_FITTED)
-        return select_fitted(s, m, job);
+    if (!status && m->one)
+        status = draft_factors_write(job->plan, job->workspace, &one);
     if (!status)
         status = job_run_stage(job, &s->buffers, SCORE, NULL);
     if (!status && m->selector != FIDELITY_LIBRARY)
@@ -329,7 +311,6 @@ draft_status fidelity_run_head(struct fidelity_bench *bench, struct fidelity_set
     struct session s = {.bench = bench, .set = set, .number = head, .context = context};
     const struct draft_shape *shape = &set->data.shape;
     float scale = (float)(1 / sqrt(shape->dim));
-    uint64_t stream = random_stream(set->data.seed, 6000 + head);
     fidelity_head_create(&set->data, head, &s.head);
     set->kinds[head] = s.head.kind;
     measure(&s);
@@ -337,13 +318,11 @@ draft_status fidelity_run_head(struct fidelity_bench *bench, struct fidelity_set
     if (!status && bench->method_count) {
         fidelity_exact_create(&set->data, &s.head, head, s.tilings, s.tiles, bench->judged, scale,
                               &s.exact);
-        s.probe = fidelity_probe_create(&s.head, &s.tilings[0], shape->dim, scale, stream);
         set->rows = s.exact.rows;
         status = run_methods(&s, progress, done);
     }
     if (!status && bench->method_count)
         status = run_noise(&s);
-    fidelity_probe_destroy(s.probe);
     fidelity_exact_destroy(&s.exact);
     for (unsigned m = 0; m < s.tiles; m++)
         fidelity_blocks_destroy(&s.tilings[m]);

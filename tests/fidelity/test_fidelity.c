@@ -265,21 +265,17 @@ static float fit(struct small *s)
                                        .tail = DRAFT_TAIL_FITTED};
     struct job job;
     struct job_buffers buffers;
-    float factor = -1;
+    struct draft_probe found;
     ck_assert_int_eq(job_create(s->context, &params, &job), DRAFT_OK);
     ck_assert_int_eq(job_buffers_create(s->context, &shape, DRAFT_F32, s->head.q, s->head.k,
                                         s->head.v, NULL, &buffers),
                      DRAFT_OK);
-    ck_assert_int_eq(draft_factors_write(job.plan, job.workspace, NULL), DRAFT_OK);
-    for (unsigned stage = 0; stage < 3; stage++)
-        ck_assert_int_eq(job_run_stage(&job, &buffers, stage, NULL), DRAFT_OK);
-    struct fidelity_probe *probe =
-        fidelity_probe_create(&s->head, &s->blocks, DIM, 1 / sqrtf(DIM), 5);
-    ck_assert_int_eq(fidelity_probe_fit(probe, &job, &factor), DRAFT_OK);
-    fidelity_probe_destroy(probe);
+    struct draft_run_params run = {.workspace = job.workspace};
+    run.q.data = buffers.q, run.k.data = buffers.k, run.v.data = buffers.v;
+    ck_assert_int_eq(draft_probe_run(job.plan, &run, NULL, &found), DRAFT_OK);
     job_buffers_destroy(&buffers);
     job_destroy(&job);
-    return factor;
+    return (float)found.factor;
 }
 
 /* Keys that vary normally within their blocks have just the mass that the second order says; with
@@ -354,10 +350,15 @@ START_TEST(methods_by_name)
     ck_assert_uint_eq(fidelity_methods("row-lse-gap,random", methods), 3);
     ck_assert_str_eq(methods[0].name, "paper");
     ck_assert_int_eq(methods[1].rule, DRAFT_RULE_ROW);
-    ck_assert_int_eq(methods[1].scorer, DRAFT_SCORER_LSE);
-    ck_assert_int_eq(methods[1].tail, DRAFT_TAIL_GAP);
+    ck_assert(methods[1].scorer == DRAFT_SCORER_LSE && methods[1].tail == DRAFT_TAIL_GAP);
     ck_assert_int_eq(methods[2].role, FIDELITY_FLOOR);
+    ck_assert_uint_eq(fidelity_methods("head-max-one+first,row-lse-fitted", methods), 3);
+    ck_assert_str_eq(methods[1].name, "head-max-one+first");
+    ck_assert(methods[1].one && !methods[2].one);
+    ck_assert(methods[1].force == DRAFT_FORCE_FIRST_FRAME && methods[2].force == 0);
     ck_assert_uint_eq(fidelity_methods("row-lse", methods), 0);
+    ck_assert_uint_eq(fidelity_methods("random+first", methods), 0);
+    ck_assert_uint_eq(fidelity_methods("paper+first", methods), 0);
     ck_assert_uint_ge(fidelity_methods("all", methods), 4 * 3 * 4);
 }
 END_TEST
@@ -372,11 +373,13 @@ START_TEST(extra_work_is_paid)
     double none = fidelity_extra_work(&m[1], &s, &layout);
     ck_assert_double_lt(none, 3e-4);
     ck_assert_double_eq_tol(fidelity_extra_work(&m[2], &s, &layout) - none, 0.01, 1e-9);
-    /* 64 rows, four more sums for each number, one more product for each pair of blocks */
-    double fitted = 64.0 / 12800 + 1.0 / 12800 + 0.5 * (100.0 / 12800) * (100.0 / 12800);
+    /* a tenth of 4 blocks and of 5 passes of pooled keys; four more sums, one more product */
+    double fitted = (4.0 / 100 + 5 * 0.01) / 10 + 1.0 / 12800 + 0.5 * (0.01 / 1.28) * (0.01 / 1.28);
     ck_assert_double_eq_tol(fidelity_extra_work(&m[3], &s, &layout) - none, 0.01 + fitted, 1e-9);
     ck_assert_double_eq_tol(fidelity_params(&m[2], &s, &layout, DRAFT_F16, 0.9).sparsity, 0.91,
                             1e-9);
+    m[2].force = 2;
+    ck_assert_uint_eq(fidelity_params(&m[2], &s, &layout, DRAFT_F16, 0.9).force, 2);
 }
 END_TEST
 
@@ -530,7 +533,7 @@ static void write_tensor(const char *name, unsigned seed)
 
 START_TEST(program_reads)
 {
-    static const char *const rest = "--quick --grid 2x16x16 --methods row-lse-probe --backend cpu";
+    static const char *const rest = "--quick --grid 2x16x16 --methods row-lse-fitted --backend cpu";
     char arguments[512];
     write_tensor("q.npy", 1);
     write_tensor("k.npy", 2);
