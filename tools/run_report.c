@@ -43,8 +43,10 @@ static int report_json(const struct run *run)
     cJSON *json = cJSON_CreateObject();
     cJSON_AddItemToObject(json, "device", program_json_device(&run->device));
     report_json_plan(json, &run->params, &run->job.layout);
-    if (run->request->lists)
+    if (run->request->lists) { /* in place of a rule */
+        cJSON_DeleteItemFromObject(json, "rule");
         cJSON_AddStringToObject(json, "lists", run->request->lists);
+    }
     if (run->probe)
         cJSON_AddItemToObject(json, "probe", json_probe(run));
     cJSON_AddItemToObject(json, "stages", report_json_stages(&run->job, &run->timing));
