@@ -178,7 +178,7 @@ START_TEST(lists_of_others)
 }
 END_TEST
 
-/* ---- Refused ---------------------------------------------------------------------------------- */
+/* ---- Refused -------------------------------------------------------------------------------- */
 
 static void refuse_foreign(const struct foreign *f, const char *message)
 {
