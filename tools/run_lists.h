@@ -7,8 +7,8 @@
  *   lists   U16 [batch, heads, B, W]  which: the first `count` of each row, ascending
  *
  * and perhaps the remarks "tokens" (prefix+FxHxW+suffix) and "tile" (TxHxW). B: blocks of a sample;
- *   lists   U16 [batch, heads, B, W]  which: the first `count` of each row, ascending
- * sample without its axis, and no notice of what stands behind a row's count. */
+ * W: as many as the longest row needs, at most B. Readers take U16, U32, I32 and I64 for either,
+ * one sample without its axis, and no notice of what stands behind a row's count. */
 #ifndef DRAFT_TOOLS_RUN_LISTS_H
 #define DRAFT_TOOLS_RUN_LISTS_H
 
