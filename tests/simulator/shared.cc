@@ -13,13 +13,13 @@ namespace simulator
 static constexpr uint32_t LANE = 0x1f, MANY = 0x20, ATOMIC = 0x40, TIME_SHIFT = 8;
 static constexpr uint32_t NOBODY = UINT32_MAX, ANY_LANE = UINT32_MAX;
 static constexpr uint16_t IS_BARRIER = UINT16_MAX;
+static constexpr uint32_t QUAD_WORDS = 4;
 
 /* As if nobody had been there. Positions in bytes_. */
 void SharedMemory::clear(size_t from, size_t size)
 {
     size_t first = from / 4, last = (from + size + 3) / 4;
     std::fill(bytes_.begin() + first * 4, bytes_.begin() + last * 4, 0x7f);
-    std::fill(touches_.begin() + first * warps_, touches_.begin() + last * warps_, Touch{0, 0});
     std::fill(words_.begin() + first, words_.begin() + last, Word{});
 }
 
@@ -34,14 +34,14 @@ static size_t room_for_arrays(size_t dynamic_size)
 
 void SharedMemory::reset(uint32_t threads, size_t dynamic_size)
 {
-    size_t room = room_for_arrays(dynamic_size), words = (room + dynamic_size + 3) / 4;
+    size_t room = room_for_arrays(dynamic_size), words = (room + dynamic_size + 15) / 16 * 4;
     if (threads == threads_ && dynamic_size == dynamic_) {
         clear(0, static_used_);
         clear(static_size_, dynamic_);
     } else {
         warps_ = (threads + WARP_SIZE - 1) / WARP_SIZE;
         bytes_.assign(words * 4, 0x7f);
-        touches_.assign(words * warps_, Touch{0, 0});
+        touches_.resize(words * warps_);
         words_.assign(words, Word{});
     }
     threads_ = threads;
@@ -173,9 +173,12 @@ void SharedMemory::mark_word(uint32_t word, Access kind)
     Word &w = words_[word];
     Touch &touch = touches_[static_cast<size_t>(word) * warps_ + warp];
     uint32_t &mark = is_read(kind) ? touch.read : touch.write, flags = thread.lane;
+    uint32_t &warps = is_read(kind) ? w.readers : w.writers;
+    if (kind == Access::write)
+        w.readers = w.writers = w.arrived = 0;
     if (kind == Access::atomic)
         flags |= ATOMIC;
-    if (mark >> TIME_SHIFT > order.of_warp(warp).times[warp] &&
+    if (warps >> warp & 1 && mark >> TIME_SHIFT > order.of_warp(warp).times[warp] &&
         ((mark & MANY) || (mark & LANE) != thread.lane)) {
         flags |= MANY;
         time = std::max(time, mark >> TIME_SHIFT);
@@ -185,10 +188,10 @@ void SharedMemory::mark_word(uint32_t word, Access kind)
         time = order.time_of_warp(warp);
     }
     mark = time << TIME_SHIFT | flags;
-    (is_read(kind) ? w.readers : w.writers) |= 1u << warp;
+    warps |= 1u << warp;
     if (is_read(kind))
         return;
-    w.written = 1;
+    w.written = true;
     w.writer = static_cast<uint16_t>(thread.id + 1);
     w.fences = static_cast<uint32_t>(fences_[thread.id].size());
 }
@@ -198,6 +201,43 @@ void SharedMemory::mark_read_by_warp(uint32_t word, uint32_t warp)
     words_[word].readers |= 1u << warp;
     touches_[static_cast<size_t>(word) * warps_ + warp].read =
         order.time_of_warp(warp) << TIME_SHIFT | MANY;
+}
+
+/* ---- Quads ---- */
+
+/* Each word is as the first one was. */
+void SharedMemory::split(uint32_t quad)
+{
+    Word &first = words_[quad];
+    first.single = true;
+    const Touch *from = &touches_[static_cast<size_t>(quad) * warps_];
+    for (uint32_t word = quad + 1; word < quad + QUAD_WORDS; word++) {
+        words_[word] = first;
+        std::copy(from, from + warps_, &touches_[static_cast<size_t>(word) * warps_]);
+    }
+}
+
+template <class Visit>
+inline void SharedMemory::each_word(uint32_t index, size_t size, const Visit &visit)
+{
+    uint32_t word = index / 4, end = static_cast<uint32_t>((index + size + 3) / 4);
+    while (word < end) {
+        uint32_t quad = word / QUAD_WORDS * QUAD_WORDS;
+        bool all = word == quad && end - word >= QUAD_WORDS;
+        if (!words_[quad].single && !all)
+            split(quad);
+        visit(word);
+        word += words_[quad].single ? 1 : QUAD_WORDS;
+    }
+}
+
+/* After a write of the range, that left the words of a quad alike. */
+inline void SharedMemory::join(uint32_t index, size_t size)
+{
+    uint32_t first = (index + 15) / 16 * QUAD_WORDS;
+    uint32_t last = static_cast<uint32_t>((index + size) / 16 * QUAD_WORDS);
+    for (uint32_t quad = first; quad < last; quad += QUAD_WORDS)
+        words_[quad].single = false;
 }
 
 /* ---- Accesses ---- */
@@ -220,11 +260,13 @@ unsigned char *SharedMemory::access(uint32_t address, size_t size, size_t alignm
 {
     uint32_t index = index_of(address, size, alignment);
     Who who = running(kind);
-    for (uint32_t word = index / 4; word < (index + size + 3) / 4; word++) {
+    each_word(index, size, [&](uint32_t word) {
         check_free(word, kind);
         check_word(word, kind, who);
         mark_word(word, kind);
-    }
+    });
+    if (kind == Access::write)
+        join(index, size);
     return &bytes_[index];
 }
 
@@ -232,27 +274,28 @@ void SharedMemory::copy_begins(uint32_t address)
 {
     uint32_t index = index_of(address, 16, 16);
     Who who = running(Access::write);
-    for (uint32_t word = index / 4; word < index / 4 + 4; word++) {
+    each_word(index, 16, [&](uint32_t word) {
         check_free(word, Access::write);
         check_word(word, Access::write, who);
         words_[word].under_way = static_cast<uint16_t>(self().id + 1);
-    }
+    });
 }
 
 void SharedMemory::copy_ends(uint32_t address, const void *from)
 {
     uint32_t index = index_of(address, 16, 16);
-    for (uint32_t word = index / 4; word < index / 4 + 4; word++) {
+    each_word(index, 16, [&](uint32_t word) {
         words_[word].under_way = 0;
         mark_word(word, Access::write);
-    }
+    });
+    join(index, 16);
     if (from)
         std::memcpy(&bytes_[index], from, 16);
     else
         std::memset(&bytes_[index], 0, 16);
 }
 
-/* ---- Units ---- */
+/* ---- Copies of tiles, products ---- */
 
 void SharedMemory::fence_units()
 {
@@ -278,24 +321,23 @@ void SharedMemory::unit_write_begins(uint32_t address, size_t size)
 {
     uint32_t index = index_of(address, size, 16);
     Who who = running(Access::write);
-    for (uint32_t word = index / 4; word < (index + size) / 4; word++) {
+    each_word(index, size, [&](uint32_t word) {
         check_free(word, Access::write);
         check_word(word, Access::write, who);
         check_fence(word, who);
         words_[word].under_way = static_cast<uint16_t>(self().id + 1);
-    }
+    });
 }
 
 unsigned char *SharedMemory::unit_write_ends(uint32_t address, size_t size, uint32_t barrier,
                                              uint32_t phase)
 {
     uint32_t first = (address - BASE) / 4, last = first + static_cast<uint32_t>(size / 4);
-    std::fill(touches_.begin() + first * static_cast<size_t>(warps_),
-              touches_.begin() + last * static_cast<size_t>(warps_), Touch{0, 0});
     Word word = {};
-    word.written = 1;
+    word.written = true;
     word.arrived = barrier | phase << 8;
-    std::fill(words_.begin() + first, words_.begin() + last, word);
+    for (uint32_t quad = first; quad < last; quad += QUAD_WORDS)
+        words_[quad] = word;
     return &bytes_[address - BASE];
 }
 
@@ -303,32 +345,30 @@ void SharedMemory::unit_read_begins(uint32_t address, size_t size, const Knowled
 {
     uint32_t index = index_of(address, size, 16);
     Who who = common ? Who{common, nullptr, NOBODY, ANY_LANE} : running(Access::read);
-    for (uint32_t word = index / 4; word < (index + size) / 4; word++) {
+    each_word(index, size, [&](uint32_t word) {
         check_free(word, Access::read);
         check_word(word, Access::read, who);
         check_fence(word, who);
         words_[word].units++;
-    }
+    });
 }
 
 void SharedMemory::unit_read_ends(uint32_t address, size_t size)
 {
-    uint32_t index = address - BASE;
-    for (uint32_t word = index / 4; word < (index + size) / 4; word++) {
+    each_word(address - BASE, size, [&](uint32_t word) {
         words_[word].units--;
         mark_word(word, Access::read);
-    }
+    });
 }
 
 void SharedMemory::unit_read_ends(uint32_t address, size_t size, uint32_t first_warp,
                                   uint32_t warps)
 {
-    uint32_t index = address - BASE;
-    for (uint32_t word = index / 4; word < (index + size) / 4; word++) {
+    each_word(address - BASE, size, [&](uint32_t word) {
         words_[word].units--;
         for (uint32_t warp = first_warp; warp < first_warp + warps; warp++)
             mark_read_by_warp(word, warp);
-    }
+    });
 }
 
 } // namespace simulator

@@ -7,6 +7,9 @@
  * what threads wrote only after a fence of those threads, and what they read or write is theirs
  * until someone has waited for them.
  *
+ * Most accesses are of 16 bytes: the words of such a quad are kept as one until an access takes some
+ * of them only, and again from the next write of all of them on.
+ *
  *   addresses   BASE ...            arrays that kernels declare
  *               dynamic_base() ...  what the launch asked for                               */
 #ifndef DRAFT_TESTS_SIMULATOR_SHARED_H
@@ -83,18 +86,22 @@ class SharedMemory
     }
 
   private:
-    /* The last read and write of a word by a warp: time << 8 | flags | lane. 0: none. */
+    /* The last read and write of a word by a warp: time << 8 | flags | lane. Holds where the warp
+     * is among the readers or writers of the word. */
     struct Touch {
         uint32_t read, write;
     };
+    /* Who knows of a write knows of what came before it, so that no more than the last is kept,
+     * and the reads since. Of atomic ones: all since. */
     struct Word {
-        uint32_t readers, writers; /* warps that touched it                          */
+        uint32_t readers, writers; /* warps                                          */
         uint16_t under_way;        /* 0, thread + 1 of a copy, or IS_BARRIER         */
         uint16_t units;            /* that are reading                               */
         uint16_t writer;           /* thread + 1 that wrote last; 0: a unit          */
-        uint16_t written;          /* 0: not yet                                     */
-        uint32_t fences;           /* of the writer before it wrote                  */
-        uint32_t arrived;          /* 0, or barrier + phase << 8 of the unit's write */
+        bool written;
+        bool single;      /* of the first word of a quad: the others stand alone */
+        uint32_t fences;  /* of the writer before it wrote                  */
+        uint32_t arrived; /* 0, or barrier + phase << 8 of the unit's write */
     };
     /* On whose behalf. */
     struct Who {
@@ -103,6 +110,10 @@ class SharedMemory
     };
     static Who running(Access kind);
     uint32_t index_of(uint32_t address, size_t size, size_t alignment) const;
+    /* Calls visit(word) for the words of the range, once for those that are kept as one. */
+    template <class Visit> void each_word(uint32_t index, size_t size, const Visit &visit);
+    void split(uint32_t quad);
+    void join(uint32_t index, size_t size);
     static bool known(const Who &who, uint32_t mark, uint32_t by_warp);
     void check_free(uint32_t word, Access kind) const;
     void check_word(uint32_t word, Access kind, const Who &who) const;
