@@ -55,7 +55,9 @@ struct Worker {
     Block block;
     void *scheduler = nullptr; /* its stack pointer */
     Thread *running = nullptr;
-    Allocation recent[4] = {}; /* where the last accesses to device memory went */
+    std::vector<Thread *> turns; /* of the block, in their order of a sweep */
+    size_t turn = 0;             /* the next */
+    Allocation recent[4] = {};   /* where the last accesses to device memory went */
     unsigned oldest = 0;
     bool units_work = false; /* in place of a thread */
     uint64_t random = 0;
@@ -72,11 +74,25 @@ Thread &self()
     return *worker->running;
 }
 
+/* The next of this sweep that can go on becomes the running one. Returns its stack pointer, or the
+ * scheduler's. */
+static void *next_turn(Worker &w)
+{
+    while (w.turn < w.turns.size() && w.block.fault.empty()) {
+        Thread *thread = w.turns[w.turn++];
+        if (thread->state == State::ready) {
+            w.running = thread;
+            return thread->stack_pointer;
+        }
+    }
+    return w.scheduler;
+}
+
 void leave(State state)
 {
     Thread &thread = self();
     thread.state = state;
-    fibre_switch(&thread.stack_pointer, worker->scheduler);
+    fibre_switch(&thread.stack_pointer, next_turn(*worker));
 }
 
 void fault(const char *format, ...)
@@ -263,31 +279,38 @@ static bool arrive_late(Block &block, bool by_chance)
     return true;
 }
 
-/* One turn of each thread that can go on. False: none could. */
-static bool sweep(Block &block, uint64_t number)
+/* Who comes first changes with the number of the block. */
+static void arrange_turns(Block &block, uint64_t number)
 {
-    bool any = false;
     size_t count = block.threads.size(), warps = block.warps.size();
-    for (size_t n = 0; n < count && block.fault.empty(); n++) {
+    worker->turns.clear();
+    for (size_t n = 0; n < warps * WARP_SIZE; n++) {
         size_t lane = n % WARP_SIZE, warp = (n / WARP_SIZE + number) % warps;
         if (number & 1)
             lane = WARP_SIZE - 1 - lane;
-        size_t i = warp * WARP_SIZE + lane;
-        if (i >= count || block.threads[i].state != State::ready)
-            continue;
-        any = true;
-        worker->running = &block.threads[i];
-        fibre_switch(&worker->scheduler, block.threads[i].stack_pointer);
+        if (warp * WARP_SIZE + lane < count)
+            worker->turns.push_back(&block.threads[warp * WARP_SIZE + lane]);
     }
-    return any;
+}
+
+/* One turn of each thread that can go on. False: none could. */
+static bool sweep()
+{
+    worker->turn = 0;
+    void *first = next_turn(*worker);
+    if (first == worker->scheduler)
+        return false;
+    fibre_switch(&worker->scheduler, first);
+    return true;
 }
 
 static void run_block(const Launch &launch, uint64_t number)
 {
     Block &block = worker->block;
     set_up(block, launch, number);
+    arrange_turns(block, number);
     while (block.fault.empty() && block.done < block.threads.size()) {
-        bool any = sweep(block, number);
+        bool any = sweep();
         if (!block.fault.empty() || block.done == block.threads.size())
             break;
         if (!arrive_late(block, any) && !any)

@@ -9,8 +9,12 @@ namespace simulator
 {
 
 /* Kernels are shallow, but the faults that they run into format text. The lowest page is a guard.
+ * Stacks begin a few cache lines apart from each other within their pages, and in pages of all
+ * colours: were they all alike, the few lines that fibres use would share a few sets of the caches.
  */
-static constexpr size_t STACK_SIZE = 64 * 1024, GUARD = 4096;
+static constexpr size_t PAGE = 4096, LINE = 64, STACK_SIZE = 17 * PAGE, GUARD = PAGE;
+static constexpr size_t STEP =
+    11 * LINE; /* an odd number of lines: all of a page come to be used */
 
 /* Registers that a function must preserve go onto the old stack and come from the new one. */
 #if defined(__x86_64__)
@@ -69,6 +73,7 @@ FibreStacks::~FibreStacks()
 void *FibreStacks::start(size_t index, void (*run)())
 {
     uintptr_t top = reinterpret_cast<uintptr_t>(memory_ + (index + 1) * STACK_SIZE);
+    top -= index * STEP % PAGE;
     uint64_t *frame = reinterpret_cast<uint64_t *>(top) - FRAME;
     for (int i = 0; i < FRAME; i++)
         frame[i] = 0;
