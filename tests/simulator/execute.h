@@ -5,6 +5,7 @@
 #ifndef DRAFT_TESTS_SIMULATOR_EXECUTE_H
 #define DRAFT_TESTS_SIMULATOR_EXECUTE_H
 
+#include "numbers.h"
 #include "shared.h"
 #include "simulator.h"
 #include "sm90.h"
@@ -80,11 +81,6 @@ void copy_wait(unsigned pending);
 void load_matrices(uint32_t x[4], uint32_t address, bool transposed);
 /* c += a b of m16n8k16. */
 void multiply_add(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1, bool bf16);
-
-float f16_to_f32(uint16_t x);
-float bf16_to_f32(uint16_t x);
-uint16_t f32_to_f16(float x);
-uint16_t f32_to_bf16(float x);
 
 struct Registration {
     /* params: bytes of each parameter; entry gets them one after the other. arch: 0, or what alone

@@ -10,61 +10,6 @@
 namespace simulator
 {
 
-/* ---- Numbers ---- */
-
-float f16_to_f32(uint16_t x)
-{
-    uint32_t sign = (x & 0x8000u) << 16, rest = x & 0x7fffu, bits;
-    float value;
-    if (rest >= 0x7c00u) { /* infinity, NaN */
-        bits = sign | 0x7f800000u | (rest & 0x3ffu) << 13;
-        std::memcpy(&value, &bits, 4);
-        return value;
-    }
-    bits = rest << 13;
-    std::memcpy(&value, &bits, 4);
-    value *= 0x1p112f;
-    return sign ? -value : value;
-}
-
-float bf16_to_f32(uint16_t x)
-{
-    uint32_t bits = static_cast<uint32_t>(x) << 16;
-    float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
-}
-
-/* To nearest, ties to even. */
-uint16_t f32_to_f16(float x)
-{
-    uint32_t bits;
-    std::memcpy(&bits, &x, 4);
-    uint32_t sign = bits >> 16 & 0x8000u, rest = bits & 0x7fffffffu;
-    if (rest > 0x7f800000u)
-        return 0x7fff;
-    if (rest >= 0x477ff000u)
-        return static_cast<uint16_t>(sign | 0x7c00u);
-    if (rest < 0x38800000u) { /* a multiple of 2^-24: the addition rounds */
-        float value;
-        std::memcpy(&value, &rest, 4);
-        value += 0.5f;
-        std::memcpy(&rest, &value, 4);
-        return static_cast<uint16_t>(sign | (rest - 0x3f000000u));
-    }
-    rest += 0xfffu + (rest >> 13 & 1u);
-    return static_cast<uint16_t>(sign | (rest - 0x38000000u) >> 13);
-}
-
-uint16_t f32_to_bf16(float x)
-{
-    uint32_t bits;
-    std::memcpy(&bits, &x, 4);
-    if ((bits & 0x7fffffffu) > 0x7f800000u)
-        return 0x7fff;
-    return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
 /* ---- cp.async ---- */
 
 void copy_async(uint32_t to, uint64_t from, bool inside)
@@ -141,34 +86,49 @@ struct MultiplySlot {
     uint32_t b[2];
 };
 
+/* In order of k. */
+static void multiply_matrices(const float a[16][16], const float b[16][8], float c[16][8])
+{
+    typedef float Row __attribute__((vector_size(32)));
+    Row rows[16], sum;
+    std::memcpy(rows, b, sizeof rows);
+    for (uint32_t i = 0; i < 16; i++) {
+        std::memcpy(&sum, c[i], sizeof sum);
+        for (uint32_t k = 0; k < 16; k++)
+            sum += a[i][k] * rows[k];
+        std::memcpy(c[i], &sum, sizeof sum);
+    }
+}
+
+/* Elements are gathered first and converted together: compilers make vectors of that. */
 template <float (*to_f32)(uint16_t)>
 static void perform_multiply(Warp &, void *const slots[WARP_SIZE])
 {
+    uint16_t a16[16][16], b16[16][8];
     float a[16][16], b[16][8], c[16][8];
     for (uint32_t lane = 0; lane < WARP_SIZE; lane++) {
         const MultiplySlot &slot = *static_cast<const MultiplySlot *>(slots[lane]);
         uint32_t r = lane / 4, n = lane % 4 * 2;
-        for (uint32_t e = 0; e < 2; e++) {
-            for (uint32_t i = 0; i < 4; i++)
-                a[r + i % 2 * 8][n + i / 2 * 8 + e] =
-                    to_f32(static_cast<uint16_t>(slot.a[i] >> 16 * e));
-            for (uint32_t i = 0; i < 2; i++)
-                b[n + i * 8 + e][r] = to_f32(static_cast<uint16_t>(slot.b[i] >> 16 * e));
-            c[r][n + e] = slot.c[e];
-            c[r + 8][n + e] = slot.c[2 + e];
+        for (uint32_t i = 0; i < 4; i++)
+            std::memcpy(&a16[r + i % 2 * 8][n + i / 2 * 8], &slot.a[i], 4);
+        for (uint32_t i = 0; i < 2; i++) {
+            b16[n + i * 8][r] = static_cast<uint16_t>(slot.b[i]);
+            b16[n + i * 8 + 1][r] = static_cast<uint16_t>(slot.b[i] >> 16);
+            std::memcpy(&c[r + i * 8][n], &slot.c[i * 2], 8);
         }
     }
-    for (uint32_t i = 0; i < 16; i++)
+    for (uint32_t i = 0; i < 16; i++) {
         for (uint32_t k = 0; k < 16; k++)
-            for (uint32_t j = 0; j < 8; j++)
-                c[i][j] += a[i][k] * b[k][j];
+            a[i][k] = to_f32(a16[i][k]);
+        for (uint32_t j = 0; j < 8; j++)
+            b[i][j] = to_f32(b16[i][j]);
+    }
+    multiply_matrices(a, b, c);
     for (uint32_t lane = 0; lane < WARP_SIZE; lane++) {
         const MultiplySlot &slot = *static_cast<const MultiplySlot *>(slots[lane]);
         uint32_t r = lane / 4, n = lane % 4 * 2;
-        for (uint32_t e = 0; e < 2; e++) {
-            slot.c[e] = c[r][n + e];
-            slot.c[2 + e] = c[r + 8][n + e];
-        }
+        for (uint32_t i = 0; i < 2; i++)
+            std::memcpy(&slot.c[i * 2], &c[r + i * 8][n], 8);
     }
 }
 
