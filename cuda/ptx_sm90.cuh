@@ -2,6 +2,8 @@
 //
 // What sm_90a adds to the vocabulary of ptx.cuh: barriers in memory, copies of tiles by tensor
 // maps, products of whole warp groups (4 warps, 128 threads). The simulated driver has its own.
+// PTX ISA, "mbarrier", "cp.async.bulk.tensor", "setmaxnreg", and of "wgmma" for descriptors "Matrix
+// Descriptor Format" and "Strides": https://docs.nvidia.com/cuda/parallel-thread-execution/
 //
 // Two proxies reach shared memory: threads (generic), and the units that copy tiles and multiply
 // (async). What threads wrote is visible to those units only after fence_async and a barrier.
@@ -136,8 +138,8 @@ DEVICE u64 column_matrix(u32 address, u32 part)
            1ull << 62;
 }
 
-// The same matrix, `bytes` further on. Only its low word changes, and the compiler, which would make
-// that a sum of 64 bits, is not told where it comes from.
+// The same matrix, `bytes` further on. Only its low word changes; the compiler is not told where
+// the rest comes from, since it would make that a sum of 64 bits.
 DEVICE u64 matrix_at(u64 matrix, u32 bytes)
 {
     u64 further;

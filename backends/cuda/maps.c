@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tensor maps of q, k, v, out and pooled keys, for the kernels of sm_90. They hold addresses, so they
- * are made by each run: by the driver on the host, without a call to the device. */
+ * Tensor maps of q, k, v, out and pooled keys, for the kernels of sm_90. They hold addresses, so
+ * each run makes them: by the driver on the host, without a call to the device. Strides are
+ * multiples of 16 bytes in any order: heads may lie closer than tokens, though the manual writes
+ * them down for packed tensors.
+ * https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TENSOR__MEMORY.html */
 #include <inttypes.h>
 #include <string.h>
 
