@@ -55,8 +55,9 @@ static const struct fidelity_method bounds[] = {
      0, 0, false},
 };
 
-static const char usual[] = "head-mean-drop,row-mean-drop,mass-mean-drop,row-lse-drop,row-max-drop,"
-                            "row-mean-mean,row-lse-mean,row-lse-gap,row-lse-fitted,row-max-fitted,"
+/* row-max-mean is the library's default. */
+static const char usual[] = "head-mean-drop,row-mean-drop,mass-mean-drop,row-max-drop,"
+                            "row-mean-mean,row-lse-mean,row-max-mean,row-max-gap,row-max-fitted,"
                             "floor-lse-fitted,row-lse-one,"
                             "oracle-mass,oracle-error,oracle-mass-mean,random,window";
 
