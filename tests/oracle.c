@@ -320,8 +320,25 @@ static double dot(const double *a, const double *b, uint32_t dim)
 /* A key with its value, of a token or pooled. */
 struct key {
     const double *k, *v;
-    double bias;
+    double bias, square, most; /* |k| squared, the largest |v| of any dim */
 };
+
+static struct key key_of(const double *k, const double *v, double bias, uint32_t dim)
+{
+    struct key key = {k, v, bias, dot(k, k, dim), 0};
+    for (uint32_t d = 0; d < dim; d++)
+        key.most = fmax(key.most, fabs(v[d]));
+    return key;
+}
+
+static void add_value(const double *restrict v, double weight, uint32_t dim, double *restrict out,
+                      double *restrict magnitude)
+{
+    for (uint32_t d = 0; d < dim; d++) {
+        out[d] += weight * v[d];
+        magnitude[d] += weight * fabs(v[d]);
+    }
+}
 
 /* One query against `count` keys; p has room for them. */
 static void attend_row(const struct oracle_grid *g, const struct oracle_head *h, uint32_t token,
@@ -335,20 +352,16 @@ static void attend_row(const struct oracle_grid *g, const struct oracle_head *h,
     memset(magnitude, 0, sizeof *magnitude * dim);
     r->bias[token] = r->most[token] = 0;
     for (uint32_t at = 0; at < count; at++) {
-        const double *k = keys[at].k;
-        p[at] = h->scale * dot(q, k, dim) + keys[at].bias;
+        p[at] = h->scale * dot(q, keys[at].k, dim) + keys[at].bias;
         largest = fmax(largest, p[at]);
-        longest = fmax(longest, dot(k, k, dim));
+        longest = fmax(longest, keys[at].square);
         r->bias[token] = fmax(r->bias[token], keys[at].bias);
+        r->most[token] = fmax(r->most[token], keys[at].most);
     }
     for (uint32_t at = 0; at < count; at++)
         sum += p[at] = exp(p[at] - largest);
     for (uint32_t at = 0; at < count; at++)
-        for (uint32_t d = 0; d < dim; d++) {
-            out[d] += p[at] / sum * keys[at].v[d];
-            magnitude[d] += p[at] / sum * fabs(keys[at].v[d]);
-            r->most[token] = fmax(r->most[token], fabs(keys[at].v[d]));
-        }
+        add_value(keys[at].v, p[at] / sum, dim, out, magnitude);
     r->lse[token] = count ? largest + log(sum) : -INFINITY;
     r->reach[token] = sqrt(dot(q, q, dim) * longest);
     r->keys[token] = count;
@@ -362,13 +375,13 @@ static uint32_t gather_keys(const struct oracle_grid *g, const struct oracle_hea
     uint32_t count = 0, i = block - g->prefix_blocks; /* wraps for prefix blocks */
     for (uint32_t token = 0; token < g->tokens; token++)
         if ((!kept || kept[g->block_of[token]]) && oracle_token_valid(g, h->valid, token))
-            keys[count++] = (struct key){h->k + token * dim, h->v + token * dim, 0};
+            keys[count++] = key_of(h->k + token * dim, h->v + token * dim, 0, g->shape.dim);
     if (!h->tail_k || i >= g->video_blocks)
         return count;
     const float *bias = h->bias + (size_t)i * h->bias_stride;
     for (uint32_t j = 0; j < g->video_blocks; j++)
         if (!signbit(bias[j]))
-            keys[count++] = (struct key){h->tail_k + j * dim, h->tail_v + j * dim, bias[j]};
+            keys[count++] = key_of(h->tail_k + j * dim, h->tail_v + j * dim, bias[j], g->shape.dim);
     return count;
 }
 

@@ -94,14 +94,25 @@ struct quarter_scores {
     double s[4], n[4], all;
 };
 
-static struct quarter_scores score_pair(const struct oracle_grid *g, double scale,
-                                        const float *mean_q, const float *quarters, uint32_t i,
-                                        uint32_t j)
+/* [S][4] tokens of each quarter. */
+static double *count_quarters(const struct oracle_grid *g)
 {
-    uint32_t dim = g->shape.dim, block = g->prefix_blocks + j;
-    struct quarter_scores r = {{0}, {0}, g->size[block]};
-    for (uint32_t at = g->start[block]; at < g->start[block + 1]; at++)
-        r.n[oracle_quarter(g, g->member[at])]++;
+    double *n = test_alloc((size_t)g->video_blocks * 4, sizeof *n);
+    for (uint32_t j = 0; j < g->video_blocks; j++) {
+        uint32_t block = g->prefix_blocks + j;
+        for (uint32_t at = g->start[block]; at < g->start[block + 1]; at++)
+            n[j * 4 + oracle_quarter(g, g->member[at])]++;
+    }
+    return n;
+}
+
+static struct quarter_scores score_pair(const struct oracle_grid *g, double scale,
+                                        const float *mean_q, const float *quarters,
+                                        const double *counts, uint32_t i, uint32_t j)
+{
+    uint32_t dim = g->shape.dim;
+    struct quarter_scores r = {{0}, {0}, g->size[g->prefix_blocks + j]};
+    memcpy(r.n, counts + (size_t)j * 4, sizeof r.n);
     for (uint32_t a = 0; a < 4; a++)
         for (uint32_t d = 0; d < dim; d++)
             r.s[a] += scale * mean_q[(size_t)i * dim + d] * quarters[((size_t)j * 4 + a) * dim + d];
@@ -123,11 +134,12 @@ void oracle_score_quarters(const struct oracle_grid *g, draft_scorer scorer, dou
                            double *largest)
 {
     uint32_t n = g->video_blocks;
+    double *counts = count_quarters(g);
     for (uint32_t i = 0; i < n; i++) {
         double *row = logits + (size_t)i * n, most = -INFINITY, sum = 0;
         largest[i] = 0;
         for (uint32_t j = 0; j < n; j++) {
-            struct quarter_scores r = score_pair(g, scale, mean_q, quarters, i, j);
+            struct quarter_scores r = score_pair(g, scale, mean_q, quarters, counts, i, j);
             row[j] = scorer == DRAFT_SCORER_LSE ? sum_quarters(&r) : -INFINITY;
             for (int a = 0; a < 4; a++) {
                 largest[i] = fmax(largest[i], fabs(r.s[a]));
@@ -141,6 +153,7 @@ void oracle_score_quarters(const struct oracle_grid *g, draft_scorer scorer, dou
         for (uint32_t j = 0; j < n; j++)
             p[(size_t)i * n + j] /= sum;
     }
+    free(counts);
 }
 
 /* ---- Bias ---- */
@@ -154,9 +167,10 @@ void oracle_gap(const struct oracle_grid *g, double scale, const float *mean_q,
                 const float *quarters, double *b, double *largest)
 {
     uint32_t n = g->video_blocks;
+    double *counts = count_quarters(g);
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t j = 0; j < n; j++) {
-            struct quarter_scores r = score_pair(g, scale, mean_q, quarters, i, j);
+            struct quarter_scores r = score_pair(g, scale, mean_q, quarters, counts, i, j);
             double mean = 0, most = 0;
             for (int a = 0; a < 4; a++) {
                 mean += r.n[a] / r.all * r.s[a];
@@ -165,6 +179,7 @@ void oracle_gap(const struct oracle_grid *g, double scale, const float *mean_q,
             b[(size_t)i * n + j] = between(sum_quarters(&r) - log(r.all) - mean, log(r.all));
             largest[(size_t)i * n + j] = most;
         }
+    free(counts);
 }
 
 void oracle_second_order(const struct oracle_grid *g, double scale, const float *moment_q,
