@@ -44,7 +44,7 @@ double checks_worst(const char *stage)
 static void note_error(const char *stage, double share)
 {
     for (size_t i = 0; i < sizeof worst / sizeof *worst; i++)
-        if (strcmp(worst[i].stage, stage) == 0 && share > worst[i].worst)
+        if (share > worst[i].worst && strcmp(worst[i].stage, stage) == 0)
             worst[i].worst = share;
 }
 
@@ -136,13 +136,13 @@ static size_t check_map_row(const struct rig *rig, const char *cell, const char 
 {
     uint32_t n = rig->problem->grid.video_blocks;
     double sum = 0, largest = -INFINITY;
+    double at_most = expm1(2 * error) + sum_error(n);
     size_t bad = 0;
     for (uint32_t j = 0; j < n; j++)
         largest = fmax(largest, logits[j]);
     for (uint32_t j = 0; j < n; j++) {
         sum += got[j];
-        double relative =
-            expm1(2 * error) + sum_error(n) + (FUNCTION + 2 * fmin(largest - logits[j], 100)) * U32;
+        double relative = at_most + (FUNCTION + 2 * fmin(largest - logits[j], 100)) * U32;
         double tolerance = error < HOPELESS ? want[j] * relative + FLT_MIN : 1 + 4 * U32;
         if (close_to("score", got[j], want[j], tolerance) && got[j] >= 0)
             continue;
@@ -223,22 +223,24 @@ static size_t check_lists(const struct rig *rig, const char *cell, uint32_t b, u
     const uint16_t *turns = (const uint16_t *)rig_workspace(rig, rig->layout.order) + at * blocks;
     for (size_t i = 0; i < blocks; i++) {
         char what[96];
-        snprintf(what, sizeof what, "sample %u head %u q-block %zu count", b, h, i);
         if (got[i] != counts[i]) {
+            snprintf(what, sizeof what, "sample %u head %u q-block %zu count", b, h, i);
             report(bad++, cell, what, got[i], counts[i], 0);
             continue;
         }
         for (size_t e = 0; e < counts[i]; e++) {
+            if (rows[i * blocks + e] == lists[i * blocks + e])
+                continue;
             snprintf(what, sizeof what, "sample %u head %u q-block %zu entry %zu", b, h, i, e);
-            if (rows[i * blocks + e] != lists[i * blocks + e])
-                report(bad++, cell, what, rows[i * blocks + e], lists[i * blocks + e], 0);
+            report(bad++, cell, what, rows[i * blocks + e], lists[i * blocks + e], 0);
         }
     }
     for (size_t i = 0; i < blocks; i++) {
         char what[96];
+        if (turns[i] == order[i])
+            continue;
         snprintf(what, sizeof what, "sample %u head %u order entry %zu", b, h, i);
-        if (turns[i] != order[i])
-            report(bad++, cell, what, turns[i], order[i], 0);
+        report(bad++, cell, what, turns[i], order[i], 0);
     }
     return bad;
 }

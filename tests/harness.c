@@ -164,8 +164,11 @@ static double decode16(uint16_t bits, int mantissa)
         value = fraction ? NAN : INFINITY;
     else if (exponent == 0)
         value = ldexp(fraction, 1 - bias - mantissa);
-    else
-        value = ldexp(fraction + (1 << mantissa), exponent - bias - mantissa);
+    else { /* as a double has it; ldexp is slow */
+        uint64_t wide = (uint64_t)(exponent - bias + 1023) << 52;
+        wide |= (uint64_t)fraction << (52 - mantissa);
+        memcpy(&value, &wide, sizeof value);
+    }
     return bits & 0x8000 ? -value : value;
 }
 
