@@ -22,3 +22,13 @@ int suite_main(Suite *suite, bool may_fork)
     srunner_free(runner);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
+
+void suite_keep_shaders(void)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char folder[4096];
+    if (!cache && !home)
+        return;
+    snprintf(folder, sizeof folder, "%s%s", cache ? cache : home, cache ? "" : "/.cache");
+    setenv("MESA_SHADER_CACHE_DIR", folder, 0);
+}

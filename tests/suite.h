@@ -13,4 +13,9 @@
  * harness fails the test that runs. */
 int suite_main(Suite *suite, bool may_fork);
 
+/* For tests that give $XDG_CACHE_HOME a folder of their own: Mesa's compiled shaders stay where they
+ * are, so that they are not made again, and not where tests clear up behind themselves. To be
+ * called before a device is opened. */
+void suite_keep_shaders(void);
+
 #endif

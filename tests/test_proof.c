@@ -403,20 +403,9 @@ static TCase *proof_tests(void)
     return tests;
 }
 
-/* Mesa writes to its own cache whenever it likes, so not where tests clear up behind themselves. */
-static int with_shader_cache(int (*run)(void))
+int main(void)
 {
-    char shaders[] = "/tmp/draft-proof-shaders-XXXXXX", line[64];
-    if (!mkdtemp(shaders))
-        return EXIT_FAILURE;
-    setenv("MESA_SHADER_CACHE_DIR", shaders, 1);
-    int status = run();
-    snprintf(line, sizeof line, "rm -rf '%s'", shaders);
-    return system(line) == -1 ? EXIT_FAILURE : status;
-}
-
-static int run_all(void)
-{
+    suite_keep_shaders();
     device_count = devices_open("vulkan", devices);
     if (device_count == 0 || !app_open())
         return EXIT_SKIPPED;
@@ -427,9 +416,4 @@ static int run_all(void)
     int status = suite_main(suite, false);
     devices_close(devices, device_count);
     return status;
-}
-
-int main(void)
-{
-    return with_shader_cache(run_all);
 }

@@ -385,6 +385,7 @@ int main(int argc, char **argv)
     program = realpath(argv[1], NULL); /* they are run in another folder */
     planted = realpath(argv[2], NULL);
     backend = argv[3];
+    suite_keep_shaders();
     device_count = devices_open(backend, devices);
     if (device_count == 0)
         return EXIT_SKIPPED;
