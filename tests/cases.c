@@ -351,6 +351,8 @@ static const char *const quick_names[] = {
     "large row",
     "beyond lse gap row f16",
     "beyond fill rows",
+    "beyond fill large bf16",
+    "beyond fill squares bf16",
     "beyond tile 4x4x4",
     "beyond floor not self",
 };
