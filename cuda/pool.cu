@@ -25,7 +25,8 @@ constexpr u32 AHEAD = 8;
 // two, so that nothing is rounded.
 constexpr f32 PART_OF = 1.0f / DRAFT_BLOCK;
 
-// The mean of n numbers from the sum of PART_OF each. Infinity is but a rounding error, or a square.
+// The mean of n numbers from the sum of PART_OF each. Infinity is but a rounding error, or a
+// square.
 DEVICE f32 mean_of(f32 sum, u32 n)
 {
     f32 most = float_of(0x7f7fffffu), x = sum / ((f32)n * PART_OF);
