@@ -20,7 +20,8 @@ void SharedMemory::clear(size_t from, size_t size)
 {
     size_t first = from / 4, last = (from + size + 3) / 4;
     std::fill(bytes_.begin() + first * 4, bytes_.begin() + last * 4, 0x7f);
-    std::fill(words_.begin() + first, words_.begin() + last, Word{});
+    std::fill(words_.begin() + first / QUAD_WORDS,
+              words_.begin() + (last + QUAD_WORDS - 1) / QUAD_WORDS, Word{});
 }
 
 /* Dynamic memory lies behind the static one, 128 bytes aligned and no more. */
@@ -41,8 +42,9 @@ void SharedMemory::reset(uint32_t threads, size_t dynamic_size)
     } else {
         warps_ = (threads + WARP_SIZE - 1) / WARP_SIZE;
         bytes_.assign(words * 4, 0x7f);
-        touches_.resize(words * warps_);
-        words_.assign(words, Word{});
+        quads_ = static_cast<uint32_t>(words / QUAD_WORDS);
+        touches_.resize((quads_ + words) * warps_);
+        words_.assign(quads_ + words, Word{});
     }
     threads_ = threads;
     dynamic_ = dynamic_size;
@@ -107,7 +109,7 @@ void SharedMemory::race(uint32_t word, Access kind, uint32_t mark, uint32_t warp
                         bool was_write) const
 {
     fault("race on shared memory: %s byte %u, which thread %u%s %s without a barrier in between",
-          kind_name(kind), word * 4 + BASE, warp * WARP_SIZE + (mark & LANE),
+          kind_name(kind), address_of(word), warp * WARP_SIZE + (mark & LANE),
           mark & MANY ? " and others" : "", was_write ? "wrote" : "read");
 }
 
@@ -116,16 +118,16 @@ void SharedMemory::check_free(uint32_t word, Access kind) const
 {
     const Word &w = words_[word];
     if (w.under_way == IS_BARRIER)
-        fault("shared memory: %s byte %u, where a barrier lies", kind_name(kind), word * 4 + BASE);
+        fault("shared memory: %s byte %u, where a barrier lies", kind_name(kind), address_of(word));
     if (w.under_way)
         fault("shared memory: %s byte %u, to which a copy of thread %u is under way",
-              kind_name(kind), word * 4 + BASE, w.under_way - 1u);
+              kind_name(kind), address_of(word), w.under_way - 1u);
     if (!is_read(kind) && w.units)
         fault("shared memory: writes byte %u, which a product or a store that nobody has waited "
               "for may still read",
-              word * 4 + BASE);
+              address_of(word));
     if (is_read(kind) && !w.written)
-        fault("shared memory: reads byte %u, which nobody has written", word * 4 + BASE);
+        fault("shared memory: reads byte %u, which nobody has written", address_of(word));
 }
 
 void SharedMemory::check_word(uint32_t word, Access kind, const Who &who) const
@@ -136,7 +138,7 @@ void SharedMemory::check_word(uint32_t word, Access kind, const Who &who) const
         if (phase > who.warp->times[party] && !(who.own && phase <= who.own->times[party]))
             fault("race on shared memory: %s byte %u, which a copy of a tile wrote, without "
                   "waiting for its barrier",
-                  kind_name(kind), word * 4 + BASE);
+                  kind_name(kind), address_of(word));
     }
     const Touch *touch = &touches_[static_cast<size_t>(word) * warps_];
     for (uint32_t left = w.writers; left; left &= left - 1) {
@@ -163,7 +165,7 @@ void SharedMemory::check_fence(uint32_t word, const Who &who) const
         return;
     fault("shared memory: byte %u was written by threads and not fenced: thread %u did not call "
           "fence_async between writing it and the barrier",
-          word * 4 + BASE, thread);
+          address_of(word), thread);
 }
 
 void SharedMemory::mark_word(uint32_t word, Access kind)
@@ -205,16 +207,16 @@ void SharedMemory::mark_read_by_warp(uint32_t word, uint32_t warp)
 
 /* ---- Quads ---- */
 
-/* Each word is as the first one was. */
+/* Each word is as the quad was. */
 void SharedMemory::split(uint32_t quad)
 {
-    Word &first = words_[quad];
-    first.single = true;
     const Touch *from = &touches_[static_cast<size_t>(quad) * warps_];
-    for (uint32_t word = quad + 1; word < quad + QUAD_WORDS; word++) {
-        words_[word] = first;
-        std::copy(from, from + warps_, &touches_[static_cast<size_t>(word) * warps_]);
+    for (uint32_t i = 0; i < QUAD_WORDS; i++) {
+        uint32_t to = record_of(quad * QUAD_WORDS + i);
+        words_[to] = words_[quad];
+        std::copy(from, from + warps_, &touches_[static_cast<size_t>(to) * warps_]);
     }
+    words_[quad].single = true;
 }
 
 template <class Visit>
@@ -222,22 +224,30 @@ inline void SharedMemory::each_word(uint32_t index, size_t size, const Visit &vi
 {
     uint32_t word = index / 4, end = static_cast<uint32_t>((index + size + 3) / 4);
     while (word < end) {
-        uint32_t quad = word / QUAD_WORDS * QUAD_WORDS;
-        bool all = word == quad && end - word >= QUAD_WORDS;
-        if (!words_[quad].single && !all)
+        uint32_t quad = word / QUAD_WORDS;
+        if (!words_[quad].single && word % QUAD_WORDS == 0 && end - word >= QUAD_WORDS) {
+            visit(quad);
+            word += QUAD_WORDS;
+            continue;
+        }
+        if (!words_[quad].single)
             split(quad);
-        visit(word);
-        word += words_[quad].single ? 1 : QUAD_WORDS;
+        visit(record_of(word++));
     }
 }
 
 /* After a write of the range, that left the words of a quad alike. */
 inline void SharedMemory::join(uint32_t index, size_t size)
 {
-    uint32_t first = (index + 15) / 16 * QUAD_WORDS;
-    uint32_t last = static_cast<uint32_t>((index + size) / 16 * QUAD_WORDS);
-    for (uint32_t quad = first; quad < last; quad += QUAD_WORDS)
-        words_[quad].single = false;
+    uint32_t end = static_cast<uint32_t>((index + size) / 16);
+    for (uint32_t quad = (index + 15) / 16; quad < end; quad++) {
+        if (!words_[quad].single)
+            continue;
+        uint32_t from = record_of(quad * QUAD_WORDS);
+        words_[quad] = words_[from];
+        const Touch *touches = &touches_[static_cast<size_t>(from) * warps_];
+        std::copy(touches, touches + warps_, &touches_[static_cast<size_t>(quad) * warps_]);
+    }
 }
 
 /* ---- Accesses ---- */
@@ -307,14 +317,15 @@ void SharedMemory::make_barrier(uint32_t address)
 {
     uint32_t index = index_of(address, 8, 8);
     access(address, 8, 8, Access::write);
-    words_[index / 4].under_way = words_[index / 4 + 1].under_way = IS_BARRIER;
+    words_[record_of(index / 4)].under_way = IS_BARRIER;
+    words_[record_of(index / 4 + 1)].under_way = IS_BARRIER;
 }
 
 void SharedMemory::use_barrier(uint32_t address)
 {
     uint32_t index = index_of(address, 8, 8);
     Who who = running(Access::read);
-    check_word(index / 4, Access::read, who);
+    check_word(record_of(index / 4), Access::read, who);
 }
 
 void SharedMemory::unit_write_begins(uint32_t address, size_t size)
@@ -332,12 +343,11 @@ void SharedMemory::unit_write_begins(uint32_t address, size_t size)
 unsigned char *SharedMemory::unit_write_ends(uint32_t address, size_t size, uint32_t barrier,
                                              uint32_t phase)
 {
-    uint32_t first = (address - BASE) / 4, last = first + static_cast<uint32_t>(size / 4);
+    uint32_t first = (address - BASE) / 16, last = first + static_cast<uint32_t>(size / 16);
     Word word = {};
     word.written = true;
     word.arrived = barrier | phase << 8;
-    for (uint32_t quad = first; quad < last; quad += QUAD_WORDS)
-        words_[quad] = word;
+    std::fill(words_.begin() + first, words_.begin() + last, word);
     return &bytes_[address - BASE];
 }
 

@@ -99,7 +99,7 @@ class SharedMemory
         uint16_t units;            /* that are reading                               */
         uint16_t writer;           /* thread + 1 that wrote last; 0: a unit          */
         bool written;
-        bool single;      /* of the first word of a quad: the others stand alone */
+        bool single;      /* of a quad: its words have records of their own */
         uint32_t fences;  /* of the writer before it wrote                  */
         uint32_t arrived; /* 0, or barrier + phase << 8 of the unit's write */
     };
@@ -110,7 +110,16 @@ class SharedMemory
     };
     static Who running(Access kind);
     uint32_t index_of(uint32_t address, size_t size, size_t alignment) const;
-    /* Calls visit(word) for the words of the range, once for those that are kept as one. */
+    /* Records: of the quads, then of the words. Quads close together are quick to reach. */
+    uint32_t record_of(uint32_t word) const
+    {
+        return quads_ + word;
+    }
+    uint32_t address_of(uint32_t record) const
+    {
+        return BASE + (record < quads_ ? record * 16 : (record - quads_) * 4);
+    }
+    /* Calls visit(record) for the quads of the range, and for words that stand alone. */
     template <class Visit> void each_word(uint32_t index, size_t size, const Visit &visit);
     void split(uint32_t quad);
     void join(uint32_t index, size_t size);
@@ -128,8 +137,9 @@ class SharedMemory
     uint32_t threads_ = 0, warps_ = 0;
     size_t dynamic_ = 0, static_used_ = 0, static_size_ = 0;
     std::vector<unsigned char> bytes_; /* from BASE on                        */
-    std::vector<Touch> touches_;       /* [word][warp]                        */
-    std::vector<Word> words_;
+    uint32_t quads_ = 0;
+    std::vector<Touch> touches_;                /* [record][warp] */
+    std::vector<Word> words_;                   /* [record] */
     std::vector<std::vector<uint32_t>> fences_; /* [thread]: marks */
     struct Declared {
         const void *key;
