@@ -12,8 +12,7 @@ namespace
 {
 
 constexpr uint64_t MOST_ELEMENTS = 1ull << 32, MOST_BYTES = 1ull << 40;
-constexpr uint32_t MOST_BOX = 256, ALIGNED = 16, MAP_ALIGNED = alignof(CUtensorMap),
-                   SWIZZLED = 128;
+constexpr uint32_t MOST_BOX = 256, ALIGNED = 16, MAP_ALIGNED = alignof(CUtensorMap), SWIZZLED = 128;
 
 /* Bytes of an element; 0: a type that is not simulated. */
 uint32_t element_size(CUtensorMapDataType type)
