@@ -12,7 +12,7 @@ enum { OLDEST_MAJOR = 8 };
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
 
-static const char *error_name(const struct cuda_api *api, CUresult result)
+const char *draft_cuda_error_name(const struct cuda_api *api, CUresult result)
 {
     const char *name = NULL;
     return api->cuGetErrorName(result, &name) || !name ? "an unknown error" : name;
@@ -68,7 +68,7 @@ draft_status draft_cuda_check(struct cuda_device *device, CUresult result, const
     }
     if (status)
         draft_log(device->log, DRAFT_LOG_ERROR, "cuda: %s gave %s (%d)", call,
-                  error_name(&device->driver.api, result), (int)result);
+                  draft_cuda_error_name(&device->driver.api, result), (int)result);
     return status;
 }
 
@@ -79,7 +79,7 @@ static draft_status alive(struct cuda_device *device)
         return DRAFT_OK;
     draft_log(device->log, DRAFT_LOG_ERROR,
               "cuda: the context failed before, with %s (%d): it can only be destroyed",
-              error_name(&device->driver.api, (CUresult)failure), failure);
+              draft_cuda_error_name(&device->driver.api, (CUresult)failure), failure);
     return DRAFT_ERROR_DEVICE;
 }
 
@@ -135,7 +135,7 @@ bool draft_cuda_next(const struct draft_log *log, const struct cuda_driver *driv
             return true;
         if (result)
             draft_log(log, DRAFT_LOG_INFO, "cuda: not device %d: the driver gave %s (%d)", number,
-                      error_name(&driver->api, result), (int)result);
+                      draft_cuda_error_name(&driver->api, result), (int)result);
         else
             draft_log(log, DRAFT_LOG_INFO,
                       "cuda: not device %d, %s: its compute capability is %d.%d, below %d.0",

@@ -112,6 +112,9 @@ void draft_cuda_device_close(struct cuda_device *device);
 draft_status draft_cuda_push(struct cuda_device *device);
 void draft_cuda_pop(struct cuda_device *device);
 
+/* "CUDA_ERROR_INVALID_VALUE", ...; static storage. */
+const char *draft_cuda_error_name(const struct cuda_api *api, CUresult result);
+
 /* OK, or the status that fits the result, after a line to the log. */
 draft_status draft_cuda_check(struct cuda_device *device, CUresult result, const char *call);
 

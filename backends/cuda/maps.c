@@ -46,15 +46,20 @@ static bool encode_map(const struct cuda_device *device, const struct draft_geom
                        struct cuda_tensor_map *out)
 {
     const cuuint32_t each[DIMENSIONS] = {1, 1, 1, 1, 1};
+    const struct cuda_api *api = &device->driver.api;
     CUtensorMap map;
-    if (device->driver.api.cuTensorMapEncodeTiled(
-            &map,
-            g->type == DRAFT_ABI_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
-                                     : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-            DIMENSIONS, (void *)(uintptr_t)first, extents, strides, box, each,
-            CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE))
+    CUresult result = api->cuTensorMapEncodeTiled(
+        &map,
+        g->type == DRAFT_ABI_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        DIMENSIONS, (void *)(uintptr_t)first, extents, strides, box, each,
+        CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+        CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    if (result) {
+        draft_log(device->log, DRAFT_LOG_WARN, "cuda: cuTensorMapEncodeTiled gave %s (%d)",
+                  draft_cuda_error_name(api, result), (int)result);
         return false;
+    }
     memcpy(out, &map, sizeof map);
     return true;
 }
