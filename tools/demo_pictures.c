@@ -272,7 +272,7 @@ static int draw_query_rows(struct picture *p, const struct demo *d, struct view 
     draw_strip(p, d, v, &s, v->field);
     s.y += s.height + 3 * LINE;
     float *kept = kept_view(d, &d->methods[DEMO_DEFAULT], v);
-    snprintf(note, sizeof note, "blocks in its list: %.1f %% of the attention, black is left out",
+    snprintf(note, sizeof note, "blocks in its list: %.1f %% of the attention, the rest is pooled",
              100 * v->kept_mass);
     caption(p, x, s.y - 2 * LINE, "as kept", note);
     draw_strip(p, d, v, &s, kept);
