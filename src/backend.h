@@ -90,6 +90,9 @@ uint32_t draft_block_tokens(const struct draft_geometry *g, uint32_t block, cons
 void draft_quarter_sizes(const struct draft_geometry *g, uint32_t j,
                          uint32_t sizes[DRAFT_QUARTERS]);
 
+/* Tokens of each of its parts, likewise. */
+void draft_part_sizes(const struct draft_geometry *g, uint32_t j, uint32_t sizes[DRAFT_PARTS]);
+
 /* Video key blocks that are forced for video query block i, ascending, written to out where out is
  * not NULL; returns how many. */
 uint32_t draft_forced_blocks(const struct draft_geometry *g, uint32_t i, uint32_t *out);

@@ -39,9 +39,10 @@ typedef uint64_t addr;
 #define DRAFT_ABI_PAPER 4
 
 /* Values of draft_scorer and draft_tail. */
-#define DRAFT_ABI_SCORER_MEAN 1
-#define DRAFT_ABI_SCORER_LSE  2
-#define DRAFT_ABI_SCORER_MAX  3
+#define DRAFT_ABI_SCORER_MEAN   1
+#define DRAFT_ABI_SCORER_LSE    2
+#define DRAFT_ABI_SCORER_MAX    3
+#define DRAFT_ABI_SCORER_EXCESS 4
 
 #define DRAFT_ABI_TAIL_DROP   1
 #define DRAFT_ABI_TAIL_MEAN   2
@@ -62,6 +63,14 @@ typedef uint64_t addr;
  * split of 0 does not cut. The number of a quarter has bit 0 for the faster of the axes that are cut
  * (w before h before t), bit 1 for the other. */
 #define DRAFT_QUARTERS 4
+
+/* Scorer EXCESS has finer parts of k. Coordinate x of an axis of e slots lies in piece x cut / e,
+ * rounded down; the number of a part is (piece of t x cut_h + piece of h) x cut_w + piece of w. Each
+ * part lies within one quarter. */
+#define DRAFT_PARTS 16
+
+/* The least share of a pair's mass that counts as excess: EXCESS never takes the logarithm of 0. */
+#define DRAFT_EXCESS_LEAST 0.01f
 
 /* The factor of FITTED lies in [0, this]; what is in memory is brought there, NaN to 0. */
 #define DRAFT_FACTOR_MOST 1.5f
@@ -90,7 +99,13 @@ typedef uint64_t addr;
  *           <pooled_q_i, quarter a of j> and w_a = n_ja / n_j, over the quarters that hold tokens
  *   FITTED  c x min(W, ln n_j), with c the factor of sample and head, and
  *           W = scale^2 / 2 x sum_d moment_q_id x moment_k_jd
- * A NaN among the two becomes 0. */
+ * A NaN among the two becomes 0.
+ *
+ * Scorer EXCESS: with y_a = scale x <parts_q of quarter b of i, parts_k of part a of j>, w_a =
+ * n_ja / n_j, over the parts that hold tokens, and g = ln sum_a w_a e^(y_a) - sum_a w_a y_a, brought
+ * to 0 where it is below,
+ *   x_bj = ln n_j + ln sum_a w_a e^(y_a) + ln (1 - (1 - DRAFT_EXCESS_LEAST) e^-g)
+ *   p_ij = sum_b n_ib / n_i x softmax over j of x_bj, over the quarters that hold tokens */
 struct draft_geometry {
     addr pooled_q, pooled_k, pooled_v, map, counts, lists, order;
     addr bias;     /* f32 [batch, heads, S, bias_stride]; where tail is not DROP               */
@@ -99,10 +114,13 @@ struct draft_geometry {
                       tokens; where scorer is not MEAN or tail is GAP                           */
     addr moment_q; /* f32 [batch, heads, S, dim]: mean of q^2; with FITTED                     */
     addr moment_k; /* f32 [batch, kv_heads, S, dim]: mean of (k - mean k)^2; with FITTED       */
-    addr tail_k, tail_v; /* pooled_k and pooled_v, rounded to the type of the tensors, packed:
+    addr tail_k, tail_v;   /* pooled_k and pooled_v, rounded to the type of the tensors, packed:
                             [batch, kv_heads, S, dim]; where tail is not DROP. For f32 these are
                             pooled_k and pooled_v themselves                                    */
-    addr factors;        /* f32 [batch, heads], the caller's or the probe's; with FITTED        */
+    addr factors;          /* f32 [batch, heads], the caller's or the probe's; with FITTED        */
+    addr parts_q, parts_k; /* [batch, heads, S, 4, dim] and [batch, kv_heads, S, 16, dim]: means of
+                              the quarters of q and of the parts of k, rounded to the type of the
+                              tensors, 0 where one holds no tokens; with EXCESS                 */
 
     u32 batch, heads, kv_heads, dim;
     u32 prefix, frames, height, width, suffix; /* tokens                                   */
@@ -120,8 +138,10 @@ struct draft_geometry {
     u32 tail;                      /* DRAFT_ABI_TAIL_DROP ...                  */
     u32 bias_stride;               /* S, rounded up to DRAFT_BLOCK             */
     u32 split_t, split_h, split_w; /* where a tile is cut into quarters        */
+    u32 cut_t, cut_h, cut_w;       /* pieces of each axis, of DRAFT_PARTS      */
+    u32 reserved;
 };
-DRAFT_ABI(draft_geometry, 248);
+DRAFT_ABI(draft_geometry, 280);
 
 /* Tiles at the edges of the grid are cut; which of the three edges overhang makes the class of a
  * block: 1 time, 2 height, 4 width, added. Text is a class of its own. */

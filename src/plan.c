@@ -14,7 +14,8 @@ _Static_assert(DRAFT_ABI_HEAD == DRAFT_RULE_HEAD && DRAFT_ABI_ROW == DRAFT_RULE_
                "rules of kernel_abi.h");
 _Static_assert(DRAFT_ABI_SCORER_MEAN == DRAFT_SCORER_MEAN &&
                    DRAFT_ABI_SCORER_LSE == DRAFT_SCORER_LSE &&
-                   DRAFT_ABI_SCORER_MAX == DRAFT_SCORER_MAX,
+                   DRAFT_ABI_SCORER_MAX == DRAFT_SCORER_MAX &&
+                   DRAFT_ABI_SCORER_EXCESS == DRAFT_SCORER_EXCESS,
                "scorers of kernel_abi.h");
 _Static_assert(DRAFT_ABI_TAIL_DROP == DRAFT_TAIL_DROP && DRAFT_ABI_TAIL_MEAN == DRAFT_TAIL_MEAN &&
                    DRAFT_ABI_TAIL_GAP == DRAFT_TAIL_GAP &&
@@ -88,8 +89,8 @@ static draft_status check_rule(const struct draft_log *log, const struct draft_p
 /* Scorer, tail and floor. */
 static draft_status check_tail(const struct draft_log *log, const struct draft_plan_params *p)
 {
-    REQUIRE((unsigned)p->scorer <= DRAFT_SCORER_MAX, "scorer is %d; it must be MEAN, LSE or MAX",
-            (int)p->scorer);
+    REQUIRE((unsigned)p->scorer <= DRAFT_SCORER_EXCESS,
+            "scorer is %d; it must be MEAN, LSE, MAX or EXCESS", (int)p->scorer);
     REQUIRE((unsigned)p->tail <= DRAFT_TAIL_FITTED,
             "tail is %d; it must be DROP, MEAN, GAP or FITTED", (int)p->tail);
     REQUIRE(p->row_floor >= 0 && p->row_floor <= 1, "row_floor is %g; it must be from 0 to 1",

@@ -157,6 +157,25 @@ static void choose_splits(struct draft_geometry *g)
     }
 }
 
+/* A quarter is cut further, its longest axis first, until there are DRAFT_PARTS or single tokens. */
+static void choose_cuts(struct draft_geometry *g)
+{
+    const uint32_t extent[3] = {g->tile_w, g->tile_h, g->tile_t};
+    const uint32_t split[3] = {g->split_w, g->split_h, g->split_t};
+    uint32_t *cut[3] = {&g->cut_w, &g->cut_h, &g->cut_t};
+    for (int axis = 0; axis < 3; axis++)
+        *cut[axis] = split[axis] ? 2 : 1;
+    while (*cut[0] * *cut[1] * *cut[2] < DRAFT_PARTS) {
+        int longest = 0;
+        for (int axis = 1; axis < 3; axis++)
+            if (extent[axis] * *cut[longest] > extent[longest] * *cut[axis])
+                longest = axis;
+        if (extent[longest] < 2 * *cut[longest])
+            return;
+        *cut[longest] *= 2;
+    }
+}
+
 draft_status draft_shape_geometry(const struct draft_log *log,
                                   const struct draft_plan_params *params, struct draft_geometry *g)
 {
@@ -194,6 +213,7 @@ draft_status draft_shape_geometry(const struct draft_log *log,
         .tail = params->tail,
     };
     choose_splits(g);
+    choose_cuts(g);
     g->group = g->heads / g->kv_heads;
     uint64_t video = (uint64_t)g->tiles_t * g->tiles_h * g->tiles_w;
     uint64_t blocks = video + g->prefix_blocks + g->suffix_blocks;
@@ -225,8 +245,14 @@ static void place_extras(struct draft_geometry *g, double *end)
     double s = g->video_blocks;
     double rows = (double)g->batch * g->heads, kv_rows = (double)g->batch * g->kv_heads;
     bool tail = g->tail != DRAFT_TAIL_DROP, fitted = g->tail == DRAFT_TAIL_FITTED;
-    if (g->scorer != DRAFT_SCORER_MEAN || g->tail == DRAFT_TAIL_GAP)
+    bool excess = g->scorer == DRAFT_SCORER_EXCESS, gap = g->tail == DRAFT_TAIL_GAP;
+    double mean = (double)g->dim * draft_type_size((draft_type)g->type); /* bytes */
+    if (g->scorer == DRAFT_SCORER_LSE || g->scorer == DRAFT_SCORER_MAX || gap)
         g->quarters = place(end, kv_rows * s * DRAFT_QUARTERS * g->dim * sizeof(float));
+    if (excess) {
+        g->parts_q = place(end, rows * s * DRAFT_QUARTERS * mean);
+        g->parts_k = place(end, kv_rows * s * DRAFT_PARTS * mean);
+    }
     if (fitted) {
         g->moment_q = place(end, rows * s * g->dim * sizeof(float));
         g->moment_k = place(end, kv_rows * s * g->dim * sizeof(float));
@@ -236,9 +262,8 @@ static void place_extras(struct draft_geometry *g, double *end)
         g->tail_k = g->pooled_k;
         g->tail_v = g->pooled_v;
     } else if (tail) {
-        double bytes = kv_rows * s * g->dim * draft_type_size((draft_type)g->type);
-        g->tail_k = place(end, bytes);
-        g->tail_v = place(end, bytes);
+        g->tail_k = place(end, kv_rows * s * mean);
+        g->tail_v = place(end, kv_rows * s * mean);
     }
     if (tail)
         g->bias = place(end, rows * s * g->bias_stride * sizeof(float));
@@ -292,6 +317,8 @@ draft_status draft_shape_layout(const struct draft_log *log, uint64_t scratch_si
         .tail_k = g->tail_k,
         .tail_v = g->tail_v,
         .factors = g->factors,
+        .parts_q = g->parts_q,
+        .parts_k = g->parts_k,
     };
     return DRAFT_OK;
 }
@@ -445,4 +472,28 @@ void draft_quarter_sizes(const struct draft_geometry *g, uint32_t j, uint32_t si
         }
         parts *= 2;
     }
+}
+
+/* The first coordinate of a piece of an axis, within what the grid has of the tile. */
+static uint32_t piece_start(uint32_t piece, uint32_t extent, uint32_t cut, uint32_t inside)
+{
+    return min_u32(div_up(piece * extent, cut), inside);
+}
+
+static uint32_t piece_length(uint32_t piece, uint32_t extent, uint32_t cut, uint32_t inside)
+{
+    return piece_start(piece + 1, extent, cut, inside) - piece_start(piece, extent, cut, inside);
+}
+
+void draft_part_sizes(const struct draft_geometry *g, uint32_t j, uint32_t sizes[DRAFT_PARTS])
+{
+    struct tile_box box = tile_box(g, j);
+    memset(sizes, 0, DRAFT_PARTS * sizeof *sizes);
+    for (uint32_t t = 0; t < g->cut_t; t++)
+        for (uint32_t h = 0; h < g->cut_h; h++)
+            for (uint32_t w = 0; w < g->cut_w; w++)
+                sizes[(t * g->cut_h + h) * g->cut_w + w] =
+                    piece_length(t, g->tile_t, g->cut_t, box.frames) *
+                    piece_length(h, g->tile_h, g->cut_h, box.height) *
+                    piece_length(w, g->tile_w, g->cut_w, box.width);
 }

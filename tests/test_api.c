@@ -328,7 +328,7 @@ START_TEST(rules_are_refused)
     REFUSED(ARGUMENT, "scale", p.scale = NAN);
     REFUSED(ARGUMENT, "scale", p.scale = INFINITY);
     REFUSED(ARGUMENT, "PAPER", (p.rule = DRAFT_RULE_PAPER, p.tile.w = 8));
-    REFUSED(ARGUMENT, "scorer", p.scorer = (draft_scorer)4);
+    REFUSED(ARGUMENT, "scorer", p.scorer = (draft_scorer)5);
     REFUSED(ARGUMENT, "tail", p.tail = (draft_tail)5);
     REFUSED(ARGUMENT, "row_floor", (p.rule = DRAFT_RULE_HEAD, p.row_floor = 1.01));
     REFUSED(ARGUMENT, "row_floor", (p.rule = DRAFT_RULE_HEAD, p.row_floor = -0.1));

@@ -182,12 +182,15 @@ static size_t extra_parts(const struct draft_layout *l, const struct oracle_grid
     uint64_t rows = (uint64_t)s->batch * s->heads, kv = (uint64_t)s->batch * s->kv_heads;
     uint64_t S = g->video_blocks, size = type_size(p->type);
     bool tail = p->tail > DRAFT_TAIL_DROP, fitted = p->tail == DRAFT_TAIL_FITTED;
-    bool quarters = p->scorer > DRAFT_SCORER_MEAN || p->tail == DRAFT_TAIL_GAP;
+    bool excess = p->scorer == DRAFT_SCORER_EXCESS;
+    bool quarters = (p->scorer > DRAFT_SCORER_MEAN && !excess) || p->tail == DRAFT_TAIL_GAP;
     const struct {
         bool wanted;
         struct part part;
     } all[] = {
         {quarters, {"quarters", l->quarters, kv * S * 4 * s->dim * 4, 4}},
+        {excess, {"parts_q", l->parts_q, rows * S * 4 * s->dim * size, 16}},
+        {excess, {"parts_k", l->parts_k, kv * S * 16 * s->dim * size, 16}},
         {fitted, {"moment_q", l->moment_q, rows * S * s->dim * 4, 4}},
         {fitted, {"moment_k", l->moment_k, kv * S * s->dim * 4, 4}},
         {fitted, {"factors", l->factors, rows * 4, 4}},

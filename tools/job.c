@@ -11,7 +11,7 @@ const char *const job_stage_names[JOB_STAGES] = {"pool", "score", "select", "att
 const char *const job_type_names[] = {"f16", "bf16", "f32", NULL};
 const char *const job_rule_names[] = {"default", "head", "row", "mass", "paper", NULL};
 const char *const job_force_names[] = {"not-self", "first-frame", "neighbours", NULL};
-const char *const job_scorer_names[] = {"default", "mean", "lse", "max", NULL};
+const char *const job_scorer_names[] = {"default", "mean", "lse", "max", "excess", NULL};
 const char *const job_tail_names[] = {"default", "drop", "mean", "gap", "fitted", NULL};
 
 /* ---- Buffers ------------------------------------------------------------------------------ */

@@ -22,7 +22,7 @@ extern const char *const job_type_names[];
 extern const char *const job_rule_names[];
 /* "not-self", "first-frame", "neighbours" for the bits of draft_force; ends with NULL. */
 extern const char *const job_force_names[];
-/* "default", "mean", "lse", "max" for draft_scorer; ends with NULL. */
+/* "default", "mean", "lse", "max", "excess" for draft_scorer; ends with NULL. */
 extern const char *const job_scorer_names[];
 /* "default", "drop", "mean", "gap", "fitted" for draft_tail; ends with NULL. */
 extern const char *const job_tail_names[];

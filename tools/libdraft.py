@@ -9,7 +9,7 @@ F16, BF16, F32 = 1, 2, 3
 POOL, SCORE, SELECT, ATTEND = 1, 2, 4, 8
 RULES = {"default": 0, "head": 1, "row": 2, "mass": 3, "paper": 4}
 STAGES = {"pool": POOL, "score": SCORE, "select": SELECT, "attend": ATTEND}
-SCORERS = {"default": 0, "mean": 1, "lse": 2, "max": 3}
+SCORERS = {"default": 0, "mean": 1, "lse": 2, "max": 3, "excess": 4}
 TAILS = {"default": 0, "drop": 1, "mean": 2, "gap": 3, "fitted": 4}
 KEPT_ONLY = 1  # of the flags of a run
 TEXT_BLOCK = 128  # tokens of a text block, but for the last of its part
@@ -60,7 +60,7 @@ class Layout(Structure):
         [(name, c_uint64) for name in ("tokens", "pooled_q", "pooled_k", "pooled_v", "map",
                                        "counts", "lists", "order", "quarters", "bias",
                                        "bias_stride", "moment_q", "moment_k", "tail_k", "tail_v",
-                                       "factors")]
+                                       "factors", "parts_q", "parts_k")]
 
 
 class Tensor(Structure):

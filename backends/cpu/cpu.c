@@ -180,7 +180,8 @@ static draft_status read_memory(draft_context *context, void *to, draft_address 
 
 static const char *refuses(const draft_plan *plan, draft_stage stage, uint32_t variant)
 {
-    (void)plan, (void)stage;
+    if (stage == DRAFT_SCORE && plan->geometry.scorer == DRAFT_ABI_SCORER_EXCESS)
+        return "it lacks scorer EXCESS";
     return processor_lacks(draft_cpu_tile_variants[variant]);
 }
 

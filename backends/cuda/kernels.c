@@ -77,6 +77,12 @@ static const char *fits_all(const struct cuda_caps *caps, const struct draft_geo
     }
 enum { TYPES = 2 };
 
+static const char *score_refuses(const struct cuda_caps *caps, const struct draft_geometry *g)
+{
+    (void)caps;
+    return g->scorer == DRAFT_ABI_SCORER_EXCESS ? "it lacks scorer EXCESS" : NULL;
+}
+
 /* ---- pool ------------------------------------------------------------------------------------ */
 
 static uint64_t pool_blocks(const struct draft_geometry *g)
@@ -313,7 +319,7 @@ static const struct {
     const char *names[MOST_VARIANTS + 1];
 } tables[DRAFT_STAGES] = {
     {1, {{"simt", fits_all, pool_passes, NULL, NULL}}, {"simt"}},
-    {1, {{"simt", fits_all, score_passes, NULL, NULL}}, {"simt"}},
+    {1, {{"simt", score_refuses, score_passes, NULL, NULL}}, {"simt"}},
     {1, {{"simt", fits_all, select_passes, select_scratch, NULL}}, {"simt"}},
     {2,
      {{"sm90", sm90_refuses, sm90_passes, sm90_scratch, "sm80"},

@@ -83,6 +83,12 @@ static const char *fits_all(const struct vk_caps *caps, const struct draft_geome
     return NULL;
 }
 
+static const char *score_refuses(const struct vk_caps *caps, const struct draft_geometry *g)
+{
+    (void)caps;
+    return g->scorer == DRAFT_ABI_SCORER_EXCESS ? "it lacks scorer EXCESS" : NULL;
+}
+
 /* ---- pool ------------------------------------------------------------------------------------ */
 
 static uint64_t pool_groups(const struct draft_geometry *g)
@@ -461,7 +467,7 @@ static const struct {
     const char *names[MOST_VARIANTS + 1];
 } tables[DRAFT_STAGES] = {
     {1, {{"scalar", fits_all, pool_passes, NULL}}, {"scalar"}},
-    {1, {{"scalar", fits_all, score_passes, NULL}}, {"scalar"}},
+    {1, {{"scalar", score_refuses, score_passes, NULL}}, {"scalar"}},
     {1, {{"scalar", fits_all, select_passes, select_scratch}}, {"scalar"}},
     {11,
      {{"cpu", cpu_refuses, cpu_passes, NULL},

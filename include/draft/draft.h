@@ -200,12 +200,21 @@ typedef enum draft_force {
 
 /* What a pair of video blocks is scored by, before the softmax over the key blocks. A quarter is a
  * part of a block, the tile being cut in the middle of its two longest axes: n_ja tokens of key block
- * j. The average of a block hides the few keys that matter; those of its quarters show more. */
+ * j. The average of a block hides the few keys that matter; those of its quarters show more, and
+ * those of 16 parts, quarters whose longest axes are cut again, even more.
+ *
+ * EXCESS asks how much mass the tail MEAN would miss. For each quarter b of query block i
+ *     x_bj = ln (sum over parts a of n_ja exp(scale <mean q_ib, mean k_ja>)
+ *                - 0.99 n_j exp(scale <mean q_ib, mean k_j>)),
+ * with the means of parts rounded to the type of the tensors and mean k_j the mean of those, and p_ij
+ * is the mean over the quarters, each with its share of the tokens, of softmax over j of x_bj. It
+ * takes 64 products of means for each pair where MEAN takes one and MAX four. */
 typedef enum draft_scorer {
     DRAFT_SCORER_DEFAULT = 0, /* MAX; MEAN with rule PAPER and where nothing is left out        */
     DRAFT_SCORER_MEAN = 1,    /* scale <mean q_i, mean k_j> + ln n_j                            */
     DRAFT_SCORER_LSE = 2,     /* ln of the sum over a of n_ja exp(scale <mean q_i, mean k_ja>)  */
-    DRAFT_SCORER_MAX = 3      /* the largest over a of scale <mean q_i, mean k_ja> + ln n_ja    */
+    DRAFT_SCORER_MAX = 3,     /* the largest over a of scale <mean q_i, mean k_ja> + ln n_ja    */
+    DRAFT_SCORER_EXCESS = 4   /* as said                                                        */
 } draft_scorer;
 
 /* What becomes of the pairs of video blocks that are left out. Other than DROP: each row of queries
@@ -298,6 +307,9 @@ struct draft_layout {
     uint64_t tail_k, tail_v; /* [batch, kv_heads, S, dim] of the plan's type: pooled_k and pooled_v,
                                 rounded. tail MEAN, GAP, FITTED                                   */
     uint64_t factors;        /* f32 [batch, heads]: c of each head, 0 to 1.5. tail FITTED         */
+    uint64_t parts_q; /* [batch, heads, S, 4, dim] of the plan's type: mean q of each quarter */
+    uint64_t parts_k; /* [batch, kv_heads, S, 16, dim] of the plan's type: mean k of each part.
+                                Both 0 where one holds no tokens. scorer EXCESS                  */
 };
 
 DRAFT_EXPORT void draft_plan_layout(const draft_plan *plan, struct draft_layout *out);
@@ -305,8 +317,8 @@ DRAFT_EXPORT void draft_plan_layout(const draft_plan *plan, struct draft_layout 
 /* ---- Run -------------------------------------------------------------------------------- */
 
 typedef enum draft_stage {
-    DRAFT_POOL = 1 << 0,   /* q, k, v   -> pooled_q, pooled_k, pooled_v; quarters, moment_q,
-                              moment_k, tail_k, tail_v where the plan has them                   */
+    DRAFT_POOL = 1 << 0,   /* q, k, v   -> pooled_q, pooled_k, pooled_v; quarters, parts_q,
+                              parts_k, moment_q, moment_k, tail_k, tail_v where the plan has them */
     DRAFT_SCORE = 1 << 1,  /* pooled    -> map; bias where the plan has it                       */
     DRAFT_SELECT = 1 << 2, /* map       -> counts, lists, order; sign bits of bias               */
     DRAFT_ATTEND = 1 << 3  /* q, k, v, lists, bias, tail_k, tail_v -> out, lse                   */
