@@ -388,6 +388,47 @@ START_TEST(lists_of_the_caller_mark_the_bias)
 }
 END_TEST
 
+/* Lists and bias of the last step's tensors, pooled keys of this one's: k and v change places. */
+START_TEST(old_lists_serve_new_tensors)
+{
+    struct test_case test = plain_case(DRAFT_SCORER_DEFAULT, DRAFT_TAIL_MEAN, 0.7);
+    test.params.shape.prefix = 5;
+    for (size_t d = 0; d < device_count; d++) {
+        if (!cells_take(&devices[d], &test))
+            continue;
+        const char *cell = cell_name(&devices[d], "old lists", "");
+        struct problem problem;
+        struct rig rig;
+        rig_start(&rig, &problem, &devices[d], &test);
+        ck_assert_uint_eq(problem.k.size, problem.v.size);
+        buffer_put(&rig.k, 0, problem.v.bytes, problem.v.size);
+        buffer_put(&rig.v, 0, problem.k.bytes, problem.k.size);
+        OK(rig_run(&rig, 0));
+        ck_assert(rig_intact(&rig, 15));
+        void *map = copy(&rig.workspace);
+        buffer_put(&rig.k, 0, problem.k.bytes, problem.k.size);
+        buffer_put(&rig.v, 0, problem.v.bytes, problem.v.size);
+        OK(rig_run(&rig, DRAFT_POOL | DRAFT_ATTEND));
+        ck_assert(rig_intact(&rig, 15));
+        const struct draft_layout *l = &rig.layout;
+        size_t rows = problem.heads * (size_t)problem.grid.blocks;
+        const uint32_t *counts = rig_workspace(&rig, l->counts);
+        const uint16_t *lists = rig_workspace(&rig, l->lists);
+        size_t lists_size = rows * problem.grid.blocks * sizeof *lists;
+        ck_assert(memcmp(counts, (char *)map + l->counts, rows * sizeof *counts) == 0);
+        ck_assert(memcmp(lists, (char *)map + l->lists, lists_size) == 0);
+        ck_assert_uint_eq(check_pool(&rig, cell), 0);
+        struct tail now = rig_tail(&rig);
+        struct expected expected;
+        expected_init(&expected, &problem, counts, lists, &now);
+        ck_assert_uint_eq(check_attend(&rig, &expected, cell), 0);
+        expected_free(&expected);
+        free(map);
+        rig_finish(&rig, &problem);
+    }
+}
+END_TEST
+
 /* ---- Probe ---- */
 
 /* Of all blocks, and what it has left in the workspace. */
@@ -523,6 +564,7 @@ int main(int argc, char **argv)
     tcase_add_test(tests, nothing_kept_is_pooled_attention);
     tcase_add_loop_test(tests, outliers_that_cancel_do_no_harm, 0, 3);
     tcase_add_loop_test(tests, lists_of_the_caller_mark_the_bias, 0, 3);
+    tcase_add_test(tests, old_lists_serve_new_tensors);
     tcase_add_loop_test(tests, a_probe_of_everything_is_the_error, 0, 4);
     tcase_add_test(tests, a_probe_does_no_harm);
     tcase_add_test(tests, heads_get_by_their_errors);
