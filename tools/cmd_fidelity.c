@@ -290,8 +290,9 @@ int draft_cmd_fidelity(int argc, char **argv)
         {"dim", 0, PROGRAM_COUNT, &r.dim, "N", "of a head (default 128)", NULL, NULL},
         {"type", 0, PROGRAM_CHOICE, &r.type, "TYPE", "default f16", job_type_names, NULL},
         {"methods", 0, PROGRAM_TEXT, &r.methods, "LIST",
-         "RULE-SCORER-TAIL, by commas: rules head, floor, row, mass;\nscorers mean, lse, max; "
-         "tails drop, mean, gap, fitted, one;\n+first behind it: the first frame is forced; and\n"
+         "RULE-SCORER-TAIL, by commas: rules head, floor, row, mass;\n"
+         "scorers mean, lse, max, excess; tails drop, mean, gap, fitted,\n"
+         "one; +first behind it: the first frame is forced; and\n"
          "oracle-mass, oracle-error, oracle-mass-mean, random,\nwindow; or all",
          NULL, NULL},
         {"sparsity", 0, PROGRAM_REALS, &r.sparsities, "X,X,...",

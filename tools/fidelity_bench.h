@@ -89,7 +89,7 @@ enum { FIDELITY_REUSE = 10 }; /* runs that share the work of one draft_probe_run
 enum fidelity_role { FIDELITY_METHOD, FIDELITY_BASELINE, FIDELITY_CEILING, FIDELITY_FLOOR };
 
 struct fidelity_method {
-    char name[24];
+    char name[32];
     enum fidelity_role role;
     enum fidelity_selector selector;
     draft_rule rule;
@@ -99,11 +99,11 @@ struct fidelity_method {
     uint32_t force; /* bits of draft_force */
     bool one;       /* tail FITTED: the factor is 1, which nothing fitted, and not the probe's */
 };
-enum { FIDELITY_METHODS = 80 }; /* at most */
+enum { FIDELITY_METHODS = 96 }; /* at most */
 
 /* The methods that a comma-separated list names, those with "+first" force the blocks of the first
- * frame; "all" for every combination without, NULL for those that matter; the first is the paper's rule, to which all are compared. 0, with a message, where one is
- * unknown. */
+ * frame; "all" for every combination without, NULL for those that matter; the first is the paper's
+ * rule, to which all are compared. 0, with a message, where one is unknown. */
 unsigned fidelity_methods(const char *list, struct fidelity_method out[FIDELITY_METHODS]);
 
 /* Plan parameters of a method that spends, together with what it computes beside the kept pairs, as

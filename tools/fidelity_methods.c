@@ -31,7 +31,10 @@ static const struct {
 static const struct {
     const char *name;
     draft_scorer scorer;
-} scorers[] = {{"mean", DRAFT_SCORER_MEAN}, {"lse", DRAFT_SCORER_LSE}, {"max", DRAFT_SCORER_MAX}};
+} scorers[] = {{"mean", DRAFT_SCORER_MEAN},
+               {"lse", DRAFT_SCORER_LSE},
+               {"max", DRAFT_SCORER_MAX},
+               {"excess", DRAFT_SCORER_EXCESS}};
 static const struct {
     const char *name;
     draft_tail tail;
@@ -102,10 +105,11 @@ static bool find(const struct fidelity_method *all, unsigned count, const char *
         strcat(out->name, forces ? first : "");
         return true;
     }
-    program_error("--methods: there is no '%.*s'; names are paper, RULE-SCORER-TAIL of head, "
-                  "floor, row, mass; mean, lse, max; drop, mean, gap, fitted, one, with +first or "
-                  "without; oracle-mass, oracle-error, oracle-mass-mean, random, window; all",
-                  (int)length, name);
+    program_error(
+        "--methods: there is no '%.*s'; names are paper, RULE-SCORER-TAIL of head, "
+        "floor, row, mass; mean, lse, max, excess; drop, mean, gap, fitted, one, with "
+        "+first or without; oracle-mass, oracle-error, oracle-mass-mean, random, window; all",
+        (int)length, name);
     return false;
 }
 
@@ -131,15 +135,36 @@ unsigned fidelity_methods(const char *list, struct fidelity_method out[FIDELITY_
 
 /* ---- Cost ---------------------------------------------------------------------------------- */
 
+/* Sums over all tokens, of k and of q: what pool makes of them beside one mean for each block. */
+static unsigned scorer_sums(const struct fidelity_method *m)
+{
+    bool quarters = m->scorer == DRAFT_SCORER_LSE || m->scorer == DRAFT_SCORER_MAX;
+    return (quarters || m->tail == DRAFT_TAIL_GAP ? 1 : 0) +
+           (m->scorer == DRAFT_SCORER_EXCESS ? 2 : 0);
+}
+
+/* Products of means that score takes for each pair of blocks. Those of whole blocks are for MEAN
+ * alone; GAP takes those of quarters, which LSE and MAX have. */
+static unsigned scorer_products(const struct fidelity_method *m)
+{
+    static const unsigned products[] = {[DRAFT_SCORER_DEFAULT] = 1, /* of the paper's rule */
+                                        [DRAFT_SCORER_MEAN] = 1,
+                                        [DRAFT_SCORER_LSE] = 4,
+                                        [DRAFT_SCORER_MAX] = 4,
+                                        [DRAFT_SCORER_EXCESS] = 64};
+    bool quarters = m->scorer == DRAFT_SCORER_LSE || m->scorer == DRAFT_SCORER_MAX;
+    return products[m->scorer] + (m->tail == DRAFT_TAIL_GAP && !quarters ? 4 : 0) +
+           (m->tail == DRAFT_TAIL_FITTED ? 1 : 0);
+}
+
 double fidelity_extra_work(const struct fidelity_method *m, const struct draft_shape *shape,
                            const struct draft_layout *l)
 {
     double tokens = (double)l->tokens, dim = shape->dim, s = l->video_blocks;
     double video = (double)shape->frames * shape->height * shape->width;
     bool tail = m->tail > DRAFT_TAIL_DROP, fitted = m->tail == DRAFT_TAIL_FITTED;
-    bool quarters = m->scorer > DRAFT_SCORER_MEAN || m->tail == DRAFT_TAIL_GAP;
-    double sums = (3 + (quarters ? 1 : 0) + (fitted ? 4 : 0)) * tokens * dim;
-    double products = s * s * dim * 2 * (1 + (quarters ? 4 : 0) + (fitted ? 1 : 0));
+    double sums = (3 + scorer_sums(m) + (fitted ? 4 : 0)) * tokens * dim;
+    double products = s * s * dim * 2 * scorer_products(m);
     double small = (sums + products) / (4 * dim * tokens * tokens);
     double pooled = tail ? ceil(s / POOLED) * POOLED * video / (tokens * tokens) : 0;
     double probe =

@@ -344,45 +344,6 @@ START_TEST(between_points)
 }
 END_TEST
 
-START_TEST(methods_by_name)
-{
-    static struct fidelity_method methods[FIDELITY_METHODS];
-    ck_assert_uint_eq(fidelity_methods("row-lse-gap,random", methods), 3);
-    ck_assert_str_eq(methods[0].name, "paper");
-    ck_assert_int_eq(methods[1].rule, DRAFT_RULE_ROW);
-    ck_assert(methods[1].scorer == DRAFT_SCORER_LSE && methods[1].tail == DRAFT_TAIL_GAP);
-    ck_assert_int_eq(methods[2].role, FIDELITY_FLOOR);
-    ck_assert_uint_eq(fidelity_methods("head-max-one+first,row-lse-fitted", methods), 3);
-    ck_assert_str_eq(methods[1].name, "head-max-one+first");
-    ck_assert(methods[1].one && !methods[2].one);
-    ck_assert(methods[1].force == DRAFT_FORCE_FIRST_FRAME && methods[2].force == 0);
-    ck_assert_uint_eq(fidelity_methods("row-lse", methods), 0);
-    ck_assert_uint_eq(fidelity_methods("random+first", methods), 0);
-    ck_assert_uint_eq(fidelity_methods("paper+first", methods), 0);
-    ck_assert_uint_ge(fidelity_methods("all", methods), 4 * 3 * 4);
-}
-END_TEST
-
-/* What a method computes beside the kept pairs is taken from its budget. */
-START_TEST(extra_work_is_paid)
-{
-    static struct fidelity_method m[FIDELITY_METHODS];
-    struct draft_layout layout = {.tokens = 12800, .video_blocks = 100, .blocks = 100};
-    struct draft_shape s = {1, 0, 4, 40, 80, 0, 1, 0, 128};
-    fidelity_methods("row-mean-drop,row-mean-mean,row-mean-fitted", m);
-    double none = fidelity_extra_work(&m[1], &s, &layout);
-    ck_assert_double_lt(none, 3e-4);
-    ck_assert_double_eq_tol(fidelity_extra_work(&m[2], &s, &layout) - none, 0.01, 1e-9);
-    /* a tenth of 4 blocks and of 5 passes of pooled keys; four more sums, one more product */
-    double fitted = (4.0 / 100 + 5 * 0.01) / 10 + 1.0 / 12800 + 0.5 * (0.01 / 1.28) * (0.01 / 1.28);
-    ck_assert_double_eq_tol(fidelity_extra_work(&m[3], &s, &layout) - none, 0.01 + fitted, 1e-9);
-    ck_assert_double_eq_tol(fidelity_params(&m[2], &s, &layout, DRAFT_F16, 0.9).sparsity, 0.91,
-                            1e-9);
-    m[2].force = 2;
-    ck_assert_uint_eq(fidelity_params(&m[2], &s, &layout, DRAFT_F16, 0.9).force, 2);
-}
-END_TEST
-
 /* ---- Clips ----------------------------------------------------------------------------------- */
 
 /* Two frames of 4:2:0, the left half black, the right half white, grey chroma. */
@@ -582,8 +543,6 @@ int main(int argc, char **argv)
     tcase_add_test(figures, probe_finds_the_factor);
     tcase_add_test(figures, summary);
     tcase_add_test(figures, between_points);
-    tcase_add_test(figures, methods_by_name);
-    tcase_add_test(figures, extra_work_is_paid);
     tcase_add_test(programs, clip_from_y4m);
     tcase_add_test(programs, program_writes);
     tcase_add_test(programs, program_notices);
