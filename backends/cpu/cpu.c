@@ -180,8 +180,7 @@ static draft_status read_memory(draft_context *context, void *to, draft_address 
 
 static const char *refuses(const draft_plan *plan, draft_stage stage, uint32_t variant)
 {
-    if (stage == DRAFT_SCORE && plan->geometry.scorer == DRAFT_ABI_SCORER_EXCESS)
-        return "it lacks scorer EXCESS";
+    (void)plan, (void)stage;
     return processor_lacks(draft_cpu_tile_variants[variant]);
 }
 
@@ -202,6 +201,8 @@ static draft_status make_plan(draft_plan *plan)
     for (unsigned s = 0; s < DRAFT_STAGES; s++)
         state->ops[s] = draft_cpu_tile_variants[plan->variants[s]];
     uint64_t size = greater(draft_cpu_attend_scratch(), draft_cpu_score_scratch());
+    if (plan->geometry.scorer == DRAFT_ABI_SCORER_EXCESS)
+        size = greater(size, draft_cpu_excess_scratch(&plan->geometry));
     size = greater(size, draft_cpu_select_scratch(&plan->geometry));
     size = greater(size, draft_cpu_pool_scratch());
     state->slot_size = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;

@@ -54,6 +54,14 @@ struct draft_cpu_tile_ops {
 
     /* Softmax of n values in place. */
     void (*softmax_row)(float *values, uint32_t n);
+
+    /* Scorer EXCESS of one key block for DRAFT_BLOCK quarters of queries. logits [DRAFT_PARTS]
+     * [DRAFT_BLOCK]: of each part of the block; sizes: its tokens. x [DRAFT_BLOCK]: the scores; m
+     * [DRAFT_BLOCK] is raised to them. */
+    void (*excess)(const float *logits, const float sizes[DRAFT_PARTS], float *x, float *m);
+
+    /* Each of the n rows x [DRAFT_BLOCK] becomes exp(x - m); l [DRAFT_BLOCK]: the sum of the rows. */
+    void (*exp_rows)(float *x, uint64_t n, const float *m, float *l);
 };
 
 /* Variants that this build holds, best first, NULL at the end: cpu.c. */
@@ -80,10 +88,12 @@ void draft_cpu_store_row(uint32_t type, const float *row, uint32_t dim, void *to
 uint64_t draft_cpu_pool_scratch(void);
 uint64_t draft_cpu_select_scratch(const struct draft_geometry *g);
 uint64_t draft_cpu_score_scratch(void);
+uint64_t draft_cpu_excess_scratch(const struct draft_geometry *g);
 uint64_t draft_cpu_attend_scratch(void);
 
 void draft_cpu_pool_blocks(struct draft_cpu_job *job);
 void draft_cpu_score(struct draft_cpu_job *job);
+void draft_cpu_excess(struct draft_cpu_job *job); /* the map of scorer EXCESS: excess.c */
 void draft_cpu_select(struct draft_cpu_job *job);
 void draft_cpu_attend(struct draft_cpu_job *job);
 

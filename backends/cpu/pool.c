@@ -8,9 +8,10 @@
  * two, so that nothing is rounded. */
 static const float PART = 1.0f / DRAFT_BLOCK;
 
-/* Rows of one block of one head. */
+/* Rows of one block of one head, and means of its parts. */
 struct pool_scratch {
     float rows[DRAFT_BLOCK * DRAFT_MAX_DIM];
+    float parts[DRAFT_PARTS * DRAFT_MAX_DIM];
 };
 
 uint64_t draft_cpu_pool_scratch(void)
@@ -21,12 +22,13 @@ uint64_t draft_cpu_pool_scratch(void)
 /* One block of one sample. */
 struct pool_block {
     const struct draft_cpu_job *job;
-    float *rows;
+    float *rows, *parts;
     uint64_t sample;
     uint32_t block, n;            /* of video blocks; tokens          */
     uint32_t tokens[DRAFT_BLOCK]; /* in slot order                    */
     uint8_t quarter[DRAFT_BLOCK]; /* of each token, where it is asked */
-    uint32_t sizes[DRAFT_QUARTERS];
+    uint8_t part[DRAFT_BLOCK];
+    uint32_t quarter_sizes[DRAFT_QUARTERS], part_sizes[DRAFT_PARTS];
 };
 
 /* A tensor of the run. */
@@ -90,16 +92,25 @@ static void moment(const struct pool_block *b, const float *about, float *out)
     divide(out, dim, b->n);
 }
 
-static void quarter_means(const struct pool_block *b, float *out)
+/* Means of what `part` tells apart; 0 where there is nothing. */
+static void part_means(const struct pool_block *b, const uint8_t *part, const uint32_t *sizes,
+                       uint32_t parts, float *out)
 {
     uint32_t dim = b->job->g->dim;
-    memset(out, 0, (size_t)DRAFT_QUARTERS * dim * sizeof *out);
+    memset(out, 0, (size_t)parts * dim * sizeof *out);
     for (uint32_t i = 0; i < b->n; i++)
         for (uint32_t d = 0; d < dim; d++)
-            out[b->quarter[i] * dim + d] += b->rows[(size_t)i * dim + d] * PART;
-    for (uint32_t a = 0; a < DRAFT_QUARTERS; a++)
-        if (b->sizes[a] > 0)
-            divide(out + (size_t)a * dim, dim, b->sizes[a]);
+            out[part[i] * dim + d] += b->rows[(size_t)i * dim + d] * PART;
+    for (uint32_t a = 0; a < parts; a++)
+        if (sizes[a] > 0)
+            divide(out + (size_t)a * dim, dim, sizes[a]);
+}
+
+static void *element_at(const struct pool_block *b, uint64_t part, uint64_t row)
+{
+    const struct draft_geometry *g = b->job->g;
+    uint32_t size = g->type == DRAFT_ABI_F32 ? sizeof(float) : sizeof(uint16_t);
+    return b->job->workspace + part + row * g->dim * size;
 }
 
 /* In the type of the tensors; those of f32 are the means themselves. */
@@ -107,8 +118,7 @@ static void store_tail(const struct pool_block *b, const float *means, uint64_t 
 {
     const struct draft_geometry *g = b->job->g;
     if (g->tail != DRAFT_ABI_TAIL_DROP && g->type != DRAFT_ABI_F32)
-        draft_cpu_store_row(g->type, means, g->dim,
-                            b->job->workspace + part + row * g->dim * sizeof(uint16_t));
+        draft_cpu_store_row(g->type, means, g->dim, element_at(b, part, row));
 }
 
 static void pool_queries(const struct pool_block *b, const struct source *q)
@@ -120,6 +130,11 @@ static void pool_queries(const struct pool_block *b, const struct source *q)
         mean(b, floats_at(b, g->pooled_q, row));
         if (g->moment_q)
             moment(b, NULL, floats_at(b, g->moment_q, row));
+        if (!g->parts_q)
+            continue;
+        part_means(b, b->quarter, b->quarter_sizes, DRAFT_QUARTERS, b->parts);
+        draft_cpu_store_row(g->type, b->parts, DRAFT_QUARTERS * g->dim,
+                            element_at(b, g->parts_q, row * DRAFT_QUARTERS));
     }
 }
 
@@ -133,9 +148,15 @@ static void pool_keys(const struct pool_block *b, const struct source *k)
         mean(b, means);
         store_tail(b, means, g->tail_k, row);
         if (g->quarters)
-            quarter_means(b, floats_at(b, g->quarters, row * DRAFT_QUARTERS));
+            part_means(b, b->quarter, b->quarter_sizes, DRAFT_QUARTERS,
+                       floats_at(b, g->quarters, row * DRAFT_QUARTERS));
         if (g->moment_k)
             moment(b, means, floats_at(b, g->moment_k, row));
+        if (!g->parts_k)
+            continue;
+        part_means(b, b->part, b->part_sizes, DRAFT_PARTS, b->parts);
+        draft_cpu_store_row(g->type, b->parts, DRAFT_PARTS * g->dim,
+                            element_at(b, g->parts_k, row * DRAFT_PARTS));
     }
 }
 
@@ -156,8 +177,8 @@ static uint32_t least(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-/* The quarter of each slot: slots count w fastest, then h, then t, inside the grid. */
-static void find_quarters(const struct draft_geometry *g, struct pool_block *b)
+/* The quarter and the part of each slot: slots count w fastest, then h, then t, inside the grid. */
+static void find_parts(const struct draft_geometry *g, struct pool_block *b)
 {
     uint32_t w0 = b->block % g->tiles_w * g->tile_w, row = b->block / g->tiles_w;
     uint32_t h0 = row % g->tiles_h * g->tile_h;
@@ -170,8 +191,12 @@ static void find_quarters(const struct draft_geometry *g, struct pool_block *b)
             bit <<= split[axis] != 0;
         }
         b->quarter[i] = (uint8_t)quarter;
+        uint32_t part = at[2] * g->cut_t / g->tile_t;
+        part = part * g->cut_h + at[1] * g->cut_h / g->tile_h;
+        b->part[i] = (uint8_t)(part * g->cut_w + at[0] * g->cut_w / g->tile_w);
     }
-    draft_quarter_sizes(g, b->block, b->sizes);
+    draft_quarter_sizes(g, b->block, b->quarter_sizes);
+    draft_part_sizes(g, b->block, b->part_sizes);
 }
 
 static void pool_block(void *argument, uint64_t item, uint32_t slot)
@@ -183,12 +208,13 @@ static void pool_block(void *argument, uint64_t item, uint32_t slot)
     struct pool_block b = {
         .job = job,
         .rows = x->rows,
+        .parts = x->parts,
         .sample = item / g->video_blocks,
         .block = (uint32_t)(item % g->video_blocks),
     };
     b.n = draft_block_tokens(g, g->prefix_blocks + b.block, NULL, b.tokens);
-    if (g->quarters)
-        find_quarters(g, &b);
+    if (g->quarters || g->parts_q)
+        find_parts(g, &b);
     pool_queries(&b, &(struct source){a->q, a->q_batch, a->q_token, a->q_head, g->heads});
     pool_keys(&b, &(struct source){a->k, a->k_batch, a->k_token, a->k_head, g->kv_heads});
     pool_values(&b, &(struct source){a->v, a->v_batch, a->v_token, a->v_head, g->kv_heads});

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The logits of the map are products of means, 128 x 128 at a time. Scorers LSE and MAX, and the
- * tail's GAP, take four products, one for each quarter of the key blocks; FITTED one of moments. */
+ * tail's GAP, take four products, one for each quarter of the key blocks; FITTED one of moments.
+ * The map of scorer EXCESS is in excess.c; its bias is written here. */
 #include <math.h>
 #include <string.h>
 
@@ -187,7 +188,7 @@ static void score_chunk(const struct score_rows *r, struct score_chunk *c)
                  DRAFT_QUARTERS, c->n, r->x->quarters[a]);
     if (g->scorer == DRAFT_ABI_SCORER_MEAN)
         score_means(r, c, full);
-    else
+    else if (g->scorer != DRAFT_ABI_SCORER_EXCESS)
         score_quarters(r, c, full);
     if (g->tail == DRAFT_ABI_TAIL_MEAN)
         bias_mean(r, c);
@@ -238,7 +239,8 @@ static void score_rows(void *argument, uint64_t item, uint32_t slot)
         score_chunk(&r, &c);
     }
     for (uint32_t i = 0; i < r.rows; i++) {
-        job->ops->softmax_row(r.map + (uint64_t)i * s, s);
+        if (g->scorer != DRAFT_ABI_SCORER_EXCESS)
+            job->ops->softmax_row(r.map + (uint64_t)i * s, s);
         for (uint32_t j = s; j < g->bias_stride && r.bias; j++)
             r.bias[(uint64_t)i * g->bias_stride + j] = -INFINITY;
     }
@@ -248,5 +250,8 @@ void draft_cpu_score(struct draft_cpu_job *job)
 {
     const struct draft_geometry *g = job->g;
     uint64_t chunks = (g->video_blocks + DRAFT_BLOCK - 1) / DRAFT_BLOCK;
-    draft_cpu_parallel(job->pool, g->batch * (uint64_t)g->heads * chunks, score_rows, job);
+    if (g->scorer == DRAFT_ABI_SCORER_EXCESS)
+        draft_cpu_excess(job);
+    if (g->scorer != DRAFT_ABI_SCORER_EXCESS || g->bias)
+        draft_cpu_parallel(job->pool, g->batch * (uint64_t)g->heads * chunks, score_rows, job);
 }

@@ -166,6 +166,25 @@ static inline void exp_vec(vec *x)
     *x = (vec)(~below & (ivec)(e * (vec)power));
 }
 
+/* ln for normal x > 0: x = 2^n (1 + f) with 1 + f between sqrt 1/2 and sqrt 2, and ln (1 + f) = 2 artanh
+ * (f / (2 + f)), the series to the 9th power (the next term is below 3e-9 of it). */
+static inline vec log_vec(vec x)
+{
+    ivec n = ((ivec)x - 0x3f3504f3) >> 23;
+    vec f = (vec)((ivec)x - (n << 23)) - 1.0f;
+    vec power = __builtin_convertvector(n, vec), s = f / (f + 2.0f), z = s * s;
+    vec e = z * (2.0f / 9) + 2.0f / 7;
+    e = e * z + 2.0f / 5;
+    e = e * z + 2.0f / 3;
+    return power * 0x1.62e4p-1f + (s * 2.0f + (s * z * e + power * 0x1.7f7d1cp-20f));
+}
+
+static inline vec larger(vec a, vec b)
+{
+    ivec more = a > b;
+    return (vec)((more & (ivec)a) | (~more & (ivec)b));
+}
+
 static float max_of(const float *values, uint32_t n, float start)
 {
     for (uint32_t i = 0; i < n; i++)
@@ -194,9 +213,7 @@ static float max_row(const float *values, uint32_t n, float start)
     vec most = (vec){0} + start;
     uint32_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        vec x = *(const vec *)(values + i);
-        ivec more = x > most;
-        most = (vec)((more & (ivec)x) | (~more & (ivec)most));
+        most = larger(*(const vec *)(values + i), most);
     }
     float lanes[LANES];
     memcpy(lanes, &most, sizeof lanes);
@@ -231,6 +248,54 @@ static void softmax_row(float *values, uint32_t n)
         values[i] /= sum;
 }
 
+/* ---- Scorer EXCESS --------------------------------------------------------------------------- */
+
+/* With d_a = y_a - the largest, S = sum w_a e^(d_a) and M = sum w_a d_a, g is ln S - M, so that
+ * S (1 - c e^-g) = S - c e^M: one logarithm. g >= 0 says that it is no less than (1 - c) S. */
+static void excess(const float *logits, const float sizes[DRAFT_PARTS], float *x, float *m)
+{
+    const float taken = 1.0f - DRAFT_EXCESS_LEAST;
+    float weights[DRAFT_PARTS], size = 0;
+    uint32_t part[DRAFT_PARTS], parts = 0; /* those that hold tokens */
+    for (uint32_t a = 0; a < DRAFT_PARTS; a++)
+        size += sizes[a];
+    for (uint32_t a = 0; a < DRAFT_PARTS; a++) {
+        if (sizes[a] == 0)
+            continue;
+        weights[parts] = sizes[a] / size;
+        part[parts++] = a * DRAFT_BLOCK;
+    }
+    for (uint32_t i = 0; i < DRAFT_BLOCK; i += LANES) {
+        vec most = *(const vec *)(logits + part[0] + i), sum = {0}, mean = {0};
+        for (uint32_t a = 1; a < parts; a++)
+            most = larger(*(const vec *)(logits + part[a] + i), most);
+        for (uint32_t a = 0; a < parts; a++) {
+            vec d = *(const vec *)(logits + part[a] + i) - most;
+            mean += weights[a] * d;
+            exp_vec(&d);
+            sum += weights[a] * d;
+        }
+        exp_vec(&mean);
+        vec rest = larger(sum - taken * mean, DRAFT_EXCESS_LEAST * sum);
+        vec score = most + log_vec(rest * size);
+        *(vec *)(x + i) = score;
+        *(vec *)(m + i) = larger(score, *(vec *)(m + i));
+    }
+}
+
+static void exp_rows(float *x, uint64_t n, const float *m, float *l)
+{
+    for (uint32_t i = 0; i < DRAFT_BLOCK; i += LANES)
+        *(vec *)(l + i) = (vec){0};
+    for (uint64_t row = 0; row < n; row++, x += DRAFT_BLOCK)
+        for (uint32_t i = 0; i < DRAFT_BLOCK; i += LANES) {
+            vec e = *(vec *)(x + i) - *(const vec *)(m + i);
+            exp_vec(&e);
+            *(vec *)(x + i) = e;
+            *(vec *)(l + i) += e;
+        }
+}
+
 extern const struct draft_cpu_tile_ops PASTE(draft_cpu_tile_, DRAFT_CPU_VARIANT);
 const struct draft_cpu_tile_ops PASTE(draft_cpu_tile_, DRAFT_CPU_VARIANT) = {
     .name = STRING(DRAFT_CPU_VARIANT),
@@ -240,4 +305,6 @@ const struct draft_cpu_tile_ops PASTE(draft_cpu_tile_, DRAFT_CPU_VARIANT) = {
     .multiply = multiply,
     .softmax_step = softmax_step,
     .softmax_row = softmax_row,
+    .excess = excess,
+    .exp_rows = exp_rows,
 };
