@@ -360,6 +360,7 @@ static const char *const quick_names[] = {
     "beyond fill large bf16",
     "beyond fill squares bf16",
     "beyond tile 4x4x4",
+    "beyond excess gap floor bf16",
     "beyond floor not self",
 };
 

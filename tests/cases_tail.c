@@ -39,6 +39,7 @@ static const uint32_t valid_two[][2] = {{20, 129}, {UINT32_MAX, 7}};
 #define SOME   .sparsity = 0.6
 #define LSE    .scorer = DRAFT_SCORER_LSE
 #define MAX    .scorer = DRAFT_SCORER_MAX
+#define EXCESS .scorer = DRAFT_SCORER_EXCESS
 #define MEAN   .tail = DRAFT_TAIL_MEAN
 #define GAP    .tail = DRAFT_TAIL_GAP
 #define FITTED .tail = DRAFT_TAIL_FITTED
@@ -116,6 +117,28 @@ struct test_case cases_tail[] = {
     FILLED("large f32", FILL_LARGE, DRAFT_F32, SOME, LSE, FITTED, .scale = 0x1p-103f),
     FILLED("large bf16", FILL_LARGE, DRAFT_BF16, SOME, MAX, GAP, .scale = 0x1p-103f),
     FILLED("squares bf16", FILL_SQUARES, DRAFT_BF16, SOME, LSE, FITTED),
+
+    BEYOND("excess f32", DRAFT_F32, SOME, EXCESS),
+    BEYOND("excess mean row f16", DRAFT_F16, SOME, EXCESS, MEAN, .rule = DRAFT_RULE_ROW),
+    BEYOND("excess gap floor bf16", DRAFT_BF16, SOME, EXCESS, GAP, .row_floor = 0.7),
+    BEYOND("excess scale below 0", DRAFT_F32, SOME, EXCESS, GAP, .scale = -0.3f),
+    SHAPED("excess tile 3x5x8", DRAFT_F16, EXCESS, FITTED, TILE(3, 5, 8), .rule = DRAFT_RULE_MASS,
+           SHAPE = {.batch = 2, .prefix = 9, GRID(4, 8, 18), .heads = 2, .kv_heads = 1, .dim = 40}),
+    SHAPED("excess tile 1x8x16", DRAFT_BF16, SOME, EXCESS, MEAN, TILE(1, 8, 16),
+           SHAPE = {GRID(2, 10, 19), .suffix = 21, .heads = 2, .dim = 128}),
+    SHAPED("excess tile one row", DRAFT_F16, SOME, EXCESS, GAP, TILE(1, 1, 128),
+           SHAPE = {GRID(1, 1, 600), .heads = 1, .dim = 64}),
+    SHAPED("excess tile one token", DRAFT_BF16, SOME, EXCESS, MEAN, TILE(1, 1, 1),
+           SHAPE = {GRID(2, 5, 7), .suffix = 3, .heads = 2, .dim = 16}),
+    {.name = "beyond excess many blocks",
+     .params = {SHAPE = {GRID(1, 39, 87), .suffix = 20, .heads = 1, .dim = 64}, .type = DRAFT_F16,
+                TILE(1, 4, 6), .rule = DRAFT_RULE_ROW, .sparsity = 0.9, EXCESS, MEAN},
+     .stages = DRAFT_POOL | DRAFT_SCORE | DRAFT_SELECT},
+    FILLED("constant excess", FILL_CONSTANT, DRAFT_F16, SOME, EXCESS, GAP),
+    FILLED("spike excess", FILL_SPIKE, DRAFT_F32, SOME, EXCESS, FITTED),
+    FILLED("extreme excess", FILL_EXTREME, DRAFT_F16, SOME, EXCESS),
+    FILLED("large excess", FILL_LARGE, DRAFT_BF16, SOME, EXCESS, MEAN, .scale = 0x1p-103f),
+    FILLED("squares excess", FILL_SQUARES, DRAFT_BF16, SOME, EXCESS, FITTED),
 
     BEYOND("floor 0.5", DRAFT_F32, SOME, .row_floor = 0.5),
     BEYOND("floor 1", DRAFT_F32, .row_floor = 1, .sparsity = 0.8),

@@ -9,8 +9,9 @@ struct tail_inputs {
     size_t heads, kv_heads; /* of all samples   */
     size_t numbers;         /* S x dim          */
     float *quarters, *moment_q, *moment_k;
-    uint8_t *k, *v; /* pooled, of the type      */
-    float *bias;    /* [heads, S, bias_stride]  */
+    uint8_t *parts_q, *parts_k; /* of the type             */
+    uint8_t *k, *v;             /* pooled, of the type      */
+    float *bias;                /* [heads, S, bias_stride]  */
     uint32_t stride;
     size_t biases; /* numbers in bias */
     bool pooled;   /* the plan has pooled keys */
@@ -51,6 +52,21 @@ static void make_query_head(struct tail_inputs *in, const struct problem *p, con
     free(moment);
 }
 
+/* Means of 4 quarters or 16 parts of one head, from the exact tensor. */
+static void make_parts(const struct problem *p, const double *x, uint32_t per, uint8_t *to,
+                       size_t head)
+{
+    size_t rows = (size_t)p->grid.video_blocks * per, n = rows * p->dim;
+    double *mean = test_alloc(n, sizeof *mean), *rest = test_alloc(n, sizeof *rest);
+    uint32_t *counts = test_alloc(rows, sizeof *counts);
+    (per == 4 ? oracle_quarters : oracle_parts)(&p->grid, x, mean, rest, counts);
+    for (size_t i = 0; i < n; i++)
+        type_store(p->k.type, to, head * n + i, mean[i]);
+    free(mean);
+    free(rest);
+    free(counts);
+}
+
 /* From ln n to twice that; signs at random. */
 static void make_bias(struct tail_inputs *in, const struct problem *p)
 {
@@ -82,13 +98,23 @@ struct tail_inputs *tail_inputs_new(const struct problem *p)
     in->moment_k = test_alloc(in->kv_heads * in->numbers, sizeof *in->moment_k);
     in->k = test_alloc(in->kv_heads * in->numbers, type_size(params->type));
     in->v = test_alloc(in->kv_heads * in->numbers, type_size(params->type));
+    in->parts_q = test_alloc(in->heads * in->numbers * 4, type_size(params->type));
+    in->parts_k = test_alloc(in->kv_heads * in->numbers * 16, type_size(params->type));
     in->bias = test_alloc(in->biases, sizeof *in->bias);
+    bool parts = params->scorer == DRAFT_SCORER_EXCESS;
     for (uint32_t b = 0; b < p->batch; b++) {
-        for (uint32_t h = 0; h < p->kv_heads; h++)
-            make_key_head(in, p, problem_k(p, b, h * group), problem_v(p, b, h * group),
-                          (size_t)b * p->kv_heads + h);
-        for (uint32_t h = 0; h < p->heads; h++)
-            make_query_head(in, p, problem_q(p, b, h), (size_t)b * p->heads + h);
+        for (uint32_t h = 0; h < p->kv_heads; h++) {
+            size_t head = (size_t)b * p->kv_heads + h;
+            make_key_head(in, p, problem_k(p, b, h * group), problem_v(p, b, h * group), head);
+            if (parts)
+                make_parts(p, problem_k(p, b, h * group), 16, in->parts_k, head);
+        }
+        for (uint32_t h = 0; h < p->heads; h++) {
+            size_t head = (size_t)b * p->heads + h;
+            make_query_head(in, p, problem_q(p, b, h), head);
+            if (parts)
+                make_parts(p, problem_q(p, b, h), 4, in->parts_q, head);
+        }
     }
     make_bias(in, p);
     return in;
@@ -99,6 +125,8 @@ void tail_inputs_free(struct tail_inputs *in)
     if (!in)
         return;
     free(in->quarters);
+    free(in->parts_q);
+    free(in->parts_k);
     free(in->moment_q);
     free(in->moment_k);
     free(in->k);
@@ -143,6 +171,8 @@ void tail_inputs_put(const struct tail_inputs *in, struct rig *rig, draft_stage 
     size_t kv = in->kv_heads * in->numbers, type = type_size(rig->problem->k.type);
     if (stage == DRAFT_SCORE) {
         put(rig, l->quarters, in->quarters, kv * 4 * sizeof *in->quarters);
+        put(rig, l->parts_q, in->parts_q, in->heads * in->numbers * 4 * type);
+        put(rig, l->parts_k, in->parts_k, kv * 16 * type);
         put(rig, l->moment_q, in->moment_q, in->heads * in->numbers * sizeof *in->moment_q);
         put(rig, l->moment_k, in->moment_k, kv * sizeof *in->moment_k);
         return;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is injected into the stages of plans with quarters, moments or pooled keys. */
+ * What is injected into the stages of plans with quarters, parts, moments or pooled keys. */
 #ifndef DRAFT_TESTS_CELLS_TAIL_H
 #define DRAFT_TESTS_CELLS_TAIL_H
 
@@ -19,7 +19,7 @@ void tail_inputs_mark(struct tail_inputs *in, const struct problem *problem, con
 /* For expected_init. */
 struct tail tail_inputs_tail(const struct tail_inputs *in);
 
-/* Write what the stage reads: for SCORE quarters and moments, for SELECT a bias, for ATTEND pooled
+/* Write what the stage reads: for SCORE quarters, parts and moments, for SELECT a bias, for ATTEND pooled
  * keys and a bias. */
 void tail_inputs_put(const struct tail_inputs *in, struct rig *rig, draft_stage stage);
 

@@ -202,9 +202,13 @@ size_t check_score(const struct rig *rig, const char *cell)
     for (uint32_t b = 0; b < p->batch; b++)
         for (uint32_t h = 0; h < p->heads; h++, q += numbers, map += n * n) {
             uint32_t kv = b * p->kv_heads + h / (p->heads / p->kv_heads);
-            bad += p->test->params.scorer > DRAFT_SCORER_MEAN
-                       ? check_quarter_map(rig, cell, b, h)
-                       : check_map(rig, cell, b, h, q, k + kv * numbers, map);
+            draft_scorer scorer = p->test->params.scorer;
+            if (scorer == DRAFT_SCORER_EXCESS)
+                bad += check_part_map(rig, cell, b, h);
+            else if (scorer == DRAFT_SCORER_LSE || scorer == DRAFT_SCORER_MAX)
+                bad += check_quarter_map(rig, cell, b, h);
+            else
+                bad += check_map(rig, cell, b, h, q, k + kv * numbers, map);
         }
     return bad + check_bias(rig, cell);
 }

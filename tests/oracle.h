@@ -49,6 +49,12 @@ uint32_t oracle_quarter(const struct oracle_grid *grid, uint32_t token);
 void oracle_quarters(const struct oracle_grid *grid, const double *x, double *mean,
                      double *magnitude, uint32_t *counts);
 
+/* The part, 0 to 15, of its block that a token of the video lies in, and likewise the means: mean and
+ * magnitude [S][16][dim], counts [S][16]. */
+uint32_t oracle_part(const struct oracle_grid *grid, uint32_t token);
+void oracle_parts(const struct oracle_grid *grid, const double *x, double *mean, double *magnitude,
+                  uint32_t *counts);
+
 /* x [tokens][dim] -> mean of x^2, or central: of (x - mean x)^2, [S][dim]. */
 void oracle_moment(const struct oracle_grid *grid, const double *x, bool central, double *moment);
 
@@ -57,6 +63,22 @@ void oracle_moment(const struct oracle_grid *grid, const double *x, bool central
 void oracle_score_quarters(const struct oracle_grid *grid, draft_scorer scorer, double scale,
                            const float *mean_q, const float *quarters, double *p, double *logits,
                            double *largest);
+
+/* Scorer EXCESS: what a quarter of a query block has to say of a key block, and what its error depends
+ * on. The weights of the parts are w_a; y_a are the logits of their means. */
+struct oracle_excess {
+    double x;     /* the score                                                          */
+    double p;     /* its share of the quarter's row, times the quarter's of the block;
+                     the map is the sum over the quarters. 0 where the quarter is empty */
+    double gap;   /* ln sum w_a e^(y_a) - sum w_a y_a                                   */
+    double depth; /* sum w_a (the largest y - y_a)                                      */
+    double tilt;  /* sum |w_a e^(y_a) / sum of those - w_a|: how gap depends on the y   */
+    double reach; /* the largest |y|                                                    */
+};
+
+/* parts_q [S][4][dim], parts_k [S][16][dim] -> pairs [S][4][S]. */
+void oracle_score_parts(const struct oracle_grid *grid, double scale, const double *parts_q,
+                        const double *parts_k, struct oracle_excess *pairs);
 
 /* b [S][S] of tail GAP; largest [S][S]: the largest |logit| that went into each. */
 void oracle_gap(const struct oracle_grid *grid, double scale, const float *mean_q,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the plan parameters beyond the paper's method mean: quarters, moments, the bias of pooled
- * keys. */
+ * What the plan parameters beyond the paper's method mean: quarters, parts, moments, the bias of
+ * pooled keys. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -42,10 +42,48 @@ uint32_t oracle_quarter(const struct oracle_grid *g, uint32_t token)
     return quarter;
 }
 
-void oracle_quarters(const struct oracle_grid *g, const double *x, double *mean, double *magnitude,
-                     uint32_t *counts)
+/* Until there are 16 parts the longest pieces are halved, those of quarters to begin with; of equally
+ * long ones those along w, then h. */
+static void find_pieces(const struct oracle_grid *g, uint32_t pieces[3])
 {
-    uint32_t dim = g->shape.dim, parts = 4 * g->video_blocks;
+    const uint32_t extent[3] = {g->tile.t, g->tile.h, g->tile.w};
+    uint32_t cut[3];
+    double length[3];
+    find_cuts(g, cut);
+    for (int axis = 0; axis < 3; axis++) {
+        pieces[axis] = cut[axis] ? 2 : 1;
+        length[axis] = (double)extent[axis] / pieces[axis];
+    }
+    for (;;) {
+        int longest = 2;
+        for (int axis = 1; axis >= 0; axis--)
+            longest = length[axis] > length[longest] ? axis : longest;
+        if (pieces[0] * pieces[1] * pieces[2] == 16 || length[longest] < 2)
+            return;
+        pieces[longest] *= 2;
+        length[longest] /= 2;
+    }
+}
+
+uint32_t oracle_part(const struct oracle_grid *g, uint32_t token)
+{
+    const struct draft_shape *s = &g->shape;
+    const uint32_t extent[3] = {g->tile.t, g->tile.h, g->tile.w};
+    uint32_t pieces[3], at = token - s->prefix, part = 0;
+    const uint32_t within[3] = {at / (s->height * s->width) % g->tile.t,
+                                at / s->width % s->height % g->tile.h, at % s->width % g->tile.w};
+    find_pieces(g, pieces);
+    for (int axis = 0; axis < 3; axis++)
+        part = part * pieces[axis] + within[axis] * pieces[axis] / extent[axis];
+    return part;
+}
+
+/* Means of what `number` tells apart, `per` in each block. */
+static void means_of(const struct oracle_grid *g, uint32_t per,
+                     uint32_t (*number)(const struct oracle_grid *, uint32_t), const double *x,
+                     double *mean, double *magnitude, uint32_t *counts)
+{
+    uint32_t dim = g->shape.dim, parts = per * g->video_blocks;
     memset(mean, 0, sizeof *mean * parts * dim);
     memset(magnitude, 0, sizeof *magnitude * parts * dim);
     memset(counts, 0, sizeof *counts * parts);
@@ -53,7 +91,7 @@ void oracle_quarters(const struct oracle_grid *g, const double *x, double *mean,
         uint32_t block = g->block_of[token] - g->prefix_blocks; /* wraps for prefix blocks */
         if (block >= g->video_blocks)
             continue;
-        uint32_t part = 4 * block + oracle_quarter(g, token);
+        uint32_t part = per * block + number(g, token);
         counts[part]++;
         for (uint32_t d = 0; d < dim; d++) {
             mean[(size_t)part * dim + d] += x[(size_t)token * dim + d];
@@ -64,6 +102,18 @@ void oracle_quarters(const struct oracle_grid *g, const double *x, double *mean,
         mean[at] /= fmax(counts[at / dim], 1);
         magnitude[at] /= fmax(counts[at / dim], 1);
     }
+}
+
+void oracle_quarters(const struct oracle_grid *g, const double *x, double *mean, double *magnitude,
+                     uint32_t *counts)
+{
+    means_of(g, 4, oracle_quarter, x, mean, magnitude, counts);
+}
+
+void oracle_parts(const struct oracle_grid *g, const double *x, double *mean, double *magnitude,
+                  uint32_t *counts)
+{
+    means_of(g, 16, oracle_part, x, mean, magnitude, counts);
 }
 
 void oracle_moment(const struct oracle_grid *g, const double *x, bool central, double *moment)
@@ -94,14 +144,15 @@ struct quarter_scores {
     double s[4], n[4], all;
 };
 
-/* [S][4] tokens of each quarter. */
-static double *count_quarters(const struct oracle_grid *g)
+/* [S][per] tokens of each quarter or part. */
+static double *count_tokens(const struct oracle_grid *g, uint32_t per,
+                            uint32_t (*number)(const struct oracle_grid *, uint32_t))
 {
-    double *n = test_alloc((size_t)g->video_blocks * 4, sizeof *n);
+    double *n = test_alloc((size_t)g->video_blocks * per, sizeof *n);
     for (uint32_t j = 0; j < g->video_blocks; j++) {
         uint32_t block = g->prefix_blocks + j;
         for (uint32_t at = g->start[block]; at < g->start[block + 1]; at++)
-            n[j * 4 + oracle_quarter(g, g->member[at])]++;
+            n[j * per + number(g, g->member[at])]++;
     }
     return n;
 }
@@ -134,7 +185,7 @@ void oracle_score_quarters(const struct oracle_grid *g, draft_scorer scorer, dou
                            double *largest)
 {
     uint32_t n = g->video_blocks;
-    double *counts = count_quarters(g);
+    double *counts = count_tokens(g, 4, oracle_quarter);
     for (uint32_t i = 0; i < n; i++) {
         double *row = logits + (size_t)i * n, most = -INFINITY, sum = 0;
         largest[i] = 0;
@@ -156,6 +207,57 @@ void oracle_score_quarters(const struct oracle_grid *g, draft_scorer scorer, dou
     free(counts);
 }
 
+/* ---- Excess ---- */
+
+/* One pair: q [dim] of a quarter, k [16][dim] and their tokens n. All but p. */
+static struct oracle_excess excess_of(const struct oracle_grid *g, double scale, const double *q,
+                                      const double *k, const double n[16])
+{
+    struct oracle_excess e = {0};
+    double y[16] = {0}, all = 0, most = -INFINITY, sum = 0;
+    for (int a = 0; a < 16; a++) {
+        for (uint32_t d = 0; d < g->shape.dim; d++)
+            y[a] += scale * q[d] * k[(size_t)a * g->shape.dim + d];
+        all += n[a];
+        if (n[a] == 0)
+            continue;
+        most = fmax(most, y[a]);
+        e.reach = fmax(e.reach, fabs(y[a]));
+    }
+    for (int a = 0; a < 16; a++) {
+        sum += n[a] > 0 ? n[a] / all * exp(y[a] - most) : 0;
+        e.depth += n[a] > 0 ? n[a] / all * (most - y[a]) : 0;
+    }
+    for (int a = 0; a < 16; a++)
+        e.tilt += n[a] > 0 ? n[a] / all * fabs(exp(y[a] - most) / sum - 1) : 0;
+    e.gap = fmax(log(sum) + e.depth, 0);
+    e.x = log(all) + most + log(sum) + log(1 - 0.99 * exp(-e.gap));
+    return e;
+}
+
+void oracle_score_parts(const struct oracle_grid *g, double scale, const double *parts_q,
+                        const double *parts_k, struct oracle_excess *pairs)
+{
+    uint32_t dim = g->shape.dim, s = g->video_blocks;
+    double *keys = count_tokens(g, 16, oracle_part), *queries = count_tokens(g, 4, oracle_quarter);
+    for (uint32_t row = 0; row < 4 * s; row++) {
+        struct oracle_excess *to = pairs + (size_t)row * s;
+        double most = -INFINITY, sum = 0;
+        double share = queries[row] / g->size[g->prefix_blocks + row / 4];
+        for (uint32_t j = 0; j < s; j++) {
+            to[j] = excess_of(g, scale, parts_q + (size_t)row * dim, parts_k + (size_t)j * 16 * dim,
+                              keys + (size_t)j * 16);
+            most = fmax(most, to[j].x);
+        }
+        for (uint32_t j = 0; j < s; j++)
+            sum += exp(to[j].x - most);
+        for (uint32_t j = 0; j < s; j++)
+            to[j].p = share * exp(to[j].x - most) / sum;
+    }
+    free(keys);
+    free(queries);
+}
+
 /* ---- Bias ---- */
 
 static double between(double x, double most)
@@ -167,7 +269,7 @@ void oracle_gap(const struct oracle_grid *g, double scale, const float *mean_q,
                 const float *quarters, double *b, double *largest)
 {
     uint32_t n = g->video_blocks;
-    double *counts = count_quarters(g);
+    double *counts = count_tokens(g, 4, oracle_quarter);
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t j = 0; j < n; j++) {
             struct quarter_scores r = score_pair(g, scale, mean_q, quarters, counts, i, j);

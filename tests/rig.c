@@ -214,6 +214,11 @@ static size_t workspace_ranges(const struct rig *rig, uint32_t stages,
         ranges[count++] = (struct range){l->pooled_v, l->pooled_v + kv * means};
         if (l->quarters)
             ranges[count++] = (struct range){l->quarters, l->quarters + kv * 4 * means};
+        if (l->parts_q) {
+            size_t part = means * type_size(p->k.type) / 4;
+            ranges[count++] = (struct range){l->parts_q, l->parts_q + heads * 4 * part};
+            ranges[count++] = (struct range){l->parts_k, l->parts_k + kv * 16 * part};
+        }
         if (l->moment_q) {
             ranges[count++] = (struct range){l->moment_q, l->moment_q + heads * means};
             ranges[count++] = (struct range){l->moment_k, l->moment_k + kv * means};

@@ -123,6 +123,7 @@ static const char *const strange_cases[] = {"plain",
                                             "tile 2x3x4",
                                             "beyond lse gap row f16",
                                             "beyond fitted f32",
+                                            "beyond excess mean row f16",
                                             "beyond floor not self",
                                             "beyond max fitted bf16"};
 

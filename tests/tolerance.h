@@ -45,11 +45,14 @@ void report(size_t bad, const char *cell, const char *what, double got, double w
 
 /* ---- checks_tail.c: what the plan has beyond the paper's method ---- */
 
-/* Quarters, moments, tail_k and tail_v. */
+/* Quarters, parts, moments, tail_k and tail_v. */
 size_t check_pool_tail(const struct rig *rig, const char *cell);
 
 /* The map of head h of sample b, where its scorer takes quarters. */
 size_t check_quarter_map(const struct rig *rig, const char *cell, uint32_t b, uint32_t h);
+
+/* The same for scorer EXCESS. */
+size_t check_part_map(const struct rig *rig, const char *cell, uint32_t b, uint32_t h);
 
 /* The map's rows against p and logits; error [S]: of the logits of each row. */
 size_t check_map_rows(const struct rig *rig, const char *cell, uint32_t b, uint32_t h,

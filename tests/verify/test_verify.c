@@ -310,6 +310,7 @@ static uint64_t features(const struct test_case *test)
         p->rule == DRAFT_RULE_HEAD && p->sparsity == 0 && !p->head_sparsity,
         p->scorer == DRAFT_SCORER_LSE,
         p->scorer == DRAFT_SCORER_MAX,
+        p->scorer == DRAFT_SCORER_EXCESS,
         p->tail == DRAFT_TAIL_MEAN,
         p->tail == DRAFT_TAIL_GAP,
         p->tail == DRAFT_TAIL_FITTED,
