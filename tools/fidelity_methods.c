@@ -59,9 +59,9 @@ static const struct fidelity_method bounds[] = {
 };
 
 /* row-max-mean is the library's default. */
-static const char usual[] = "head-mean-drop,row-mean-drop,mass-mean-drop,row-max-drop,"
+static const char usual[] = "row-mean-drop,mass-mean-drop,row-max-drop,"
                             "row-mean-mean,row-lse-mean,row-max-mean,row-max-gap,row-max-fitted,"
-                            "floor-lse-fitted,row-lse-one,"
+                            "row-excess-mean,row-excess-fitted,floor-excess-fitted,row-lse-one,"
                             "oracle-mass,oracle-error,oracle-mass-mean,random,window";
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
