@@ -19,8 +19,8 @@ void tail_inputs_mark(struct tail_inputs *in, const struct problem *problem, con
 /* For expected_init. */
 struct tail tail_inputs_tail(const struct tail_inputs *in);
 
-/* Write what the stage reads: for SCORE quarters, parts and moments, for SELECT a bias, for ATTEND pooled
- * keys and a bias. */
+/* Write what the stage reads: for SCORE quarters, parts and moments, for SELECT a bias, for ATTEND
+ * pooled keys and a bias. */
 void tail_inputs_put(const struct tail_inputs *in, struct rig *rig, draft_stage stage);
 
 /* After a stage alone: has SELECT left the bias as it was but for the signs; has SCORE left the

@@ -231,10 +231,10 @@ static double magnify(double g, double error)
     return fmax(up - at, at - down);
 }
 
-/* Bound of the error of x, whose logits y are wrong by up to `error`. A change of the y moves g by as
- * much as weights and shares of the sum differ, which the change itself alters too. Errors of exp grow
- * with its argument: by 2 u for each unit. Those of the terms of the sum, -y each, come to no more than
- * 2 u ln 128 = 10 u in all. That of e^-g does to the result what an error of g would do. */
+/* Bound of the error of x, whose logits y are wrong by up to `error`. A change of the y moves g by
+ * as much as weights and shares of the sum differ, which the change itself alters too. Errors of exp
+ * grow with its argument: by 2 u for each unit. Those of the terms of the sum, -y each, come to no
+ * more than 2 u ln 128 = 10 u in all. That of e^-g does to the result what an error of g would. */
 static double excess_error(const struct oracle_excess *e, double error, double n)
 {
     double mass = fabs(e->gap - e->depth); /* |ln sum w_a e^(y_a - most)| */

@@ -49,8 +49,8 @@ uint32_t oracle_quarter(const struct oracle_grid *grid, uint32_t token);
 void oracle_quarters(const struct oracle_grid *grid, const double *x, double *mean,
                      double *magnitude, uint32_t *counts);
 
-/* The part, 0 to 15, of its block that a token of the video lies in, and likewise the means: mean and
- * magnitude [S][16][dim], counts [S][16]. */
+/* The part, 0 to 15, of its block that a token of the video lies in, and likewise the means: mean
+ * and magnitude [S][16][dim], counts [S][16]. */
 uint32_t oracle_part(const struct oracle_grid *grid, uint32_t token);
 void oracle_parts(const struct oracle_grid *grid, const double *x, double *mean, double *magnitude,
                   uint32_t *counts);
@@ -64,8 +64,8 @@ void oracle_score_quarters(const struct oracle_grid *grid, draft_scorer scorer, 
                            const float *mean_q, const float *quarters, double *p, double *logits,
                            double *largest);
 
-/* Scorer EXCESS: what a quarter of a query block has to say of a key block, and what its error depends
- * on. The weights of the parts are w_a; y_a are the logits of their means. */
+/* Scorer EXCESS: what a quarter of a query block has to say of a key block, and what its error
+ * depends on. The weights of the parts are w_a; y_a are the logits of their means. */
 struct oracle_excess {
     double x;     /* the score                                                          */
     double p;     /* its share of the quarter's row, times the quarter's of the block;

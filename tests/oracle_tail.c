@@ -42,8 +42,8 @@ uint32_t oracle_quarter(const struct oracle_grid *g, uint32_t token)
     return quarter;
 }
 
-/* Until there are 16 parts the longest pieces are halved, those of quarters to begin with; of equally
- * long ones those along w, then h. */
+/* Until there are 16 parts the longest pieces are halved, those of quarters to begin with; of
+ * equally long ones those along w, then h. */
 static void find_pieces(const struct oracle_grid *g, uint32_t pieces[3])
 {
     const uint32_t extent[3] = {g->tile.t, g->tile.h, g->tile.w};

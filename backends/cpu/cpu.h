@@ -60,7 +60,7 @@ struct draft_cpu_tile_ops {
      * [DRAFT_BLOCK] is raised to them. */
     void (*excess)(const float *logits, const float sizes[DRAFT_PARTS], float *x, float *m);
 
-    /* Each of the n rows x [DRAFT_BLOCK] becomes exp(x - m); l [DRAFT_BLOCK]: the sum of the rows. */
+    /* Each of the n rows x [DRAFT_BLOCK] becomes exp(x - m); l [DRAFT_BLOCK]: the rows' sum. */
     void (*exp_rows)(float *x, uint64_t n, const float *m, float *l);
 };
 

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * The map of scorer EXCESS. A product has 128 parts of keys, those of 8 key blocks, as its rows, and
- * 128 quarters of queries, those of 32 query blocks, as its columns:
+ * The map of scorer EXCESS. A product has 128 parts of keys, those of 8 key blocks, as its rows,
+ * and 128 quarters of queries, those of 32 query blocks, as its columns:
  *
- *              b = 0, i = 0 .. 31   b = 1, i = 0 .. 31   ..
- *   j, a = 0          y                    y
- *   j, a = 1          y                    y                so that the 16 parts of a key block are
- *   ..                                                     reduced column by column, in vectors, and
- *   j + 1, a = 0                                           empty parts are rows that are left out
+ *                    b = 0: i = 0 .. 31    b = 1: i = 0 .. 31    ..
+ *   j = 0:  a = 0            y                     y
+ *           ..
+ *           a = 15           y                     y
+ *   j = 1:  a = 0            y                     y
+ *           ..
  *
- * The scores of all key blocks, x [S][128], stay in scratch until the maximum of each column is
- * known. */
+ * so that the parts of a key block are reduced column by column, in vectors, and empty parts are
+ * rows to be left out. The scores of all key blocks, x [S][128], stay in scratch until the maximum
+ * of each column is known. What limits it: the product. */
 #include <math.h>
 
 #include "cpu.h"

@@ -166,8 +166,8 @@ static inline void exp_vec(vec *x)
     *x = (vec)(~below & (ivec)(e * (vec)power));
 }
 
-/* ln for normal x > 0: x = 2^n (1 + f) with 1 + f between sqrt 1/2 and sqrt 2, and ln (1 + f) = 2 artanh
- * (f / (2 + f)), the series to the 9th power (the next term is below 3e-9 of it). */
+/* ln for normal x > 0: x = 2^n (1 + f) with 1 + f between sqrt 1/2 and sqrt 2, and ln (1 + f) =
+ * 2 artanh (f / (2 + f)), the series to the 9th power (the next term is below 3e-9 of it). */
 static inline vec log_vec(vec x)
 {
     ivec n = ((ivec)x - 0x3f3504f3) >> 23;
