@@ -1,23 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// What the kernels of attend share: tiles in shared memory, and which rows a thread block works on.
+// What the kernels of attend share: which rows a thread block works on, and the softmax.
 #pragma once
-#include <tile.cuh>
+#include "matrices.cuh"
 
 constexpr u32 ROWS = DRAFT_BLOCK;
 constexpr f32 LOG2_E = 1.4426950408889634f;
-
-// ---- Tiles in shared memory ---------------------------------------------------------------------
-
-// `rows` rows of elements, in parts of 64 columns: 128 bytes a row, and the 16 bytes at column 8 c
-// of row r stand at place c ^ (r % 8), so that 8 rows of one column fall on different banks.
-constexpr u32 ROW_BYTES = 128, UNIT_COLUMNS = 8, PART_UNITS = 8;
-
-DEVICE u32 unit_place(u32 rows, u32 row, u32 unit)
-{
-    u32 place = unit % PART_UNITS ^ row % 8;
-    return (unit / PART_UNITS * rows + row) * ROW_BYTES + place * DRAFT_UNIT;
-}
 
 // ---- Work ---------------------------------------------------------------------------------------
 

@@ -10,23 +10,6 @@ constexpr u32 THREADS = CUDA_ATTEND_THREADS;
 constexpr u32 WARP_ROWS = ROWS / (THREADS / WARP);
 constexpr u32 FRAGMENTS = WARP_ROWS / 16; // of rows, for each warp
 
-// ---- Tiles in shared memory ---------------------------------------------------------------------
-
-// Where lane `lane` points for load_matrices: 16 rows and 16 columns from column 0 on. `a`: the
-// rows of matrices 1 and 3 are the lower ones (operand a, and v); else those of 2 and 3 (k).
-DEVICE u32 fragment_place(u32 lane, bool a)
-{
-    u32 matrix = lane / 8, lower = a ? matrix % 2 : matrix / 2, right = a ? matrix / 2 : matrix % 2;
-    return unit_place(0, lower * 8 + lane % 8, right);
-}
-
-// The same for the columns from 16 * pair on; `place` lies in a tile of `rows` rows.
-DEVICE u32 column_pair(u32 place, u32 rows, u32 pair)
-{
-    return (place ^ pair % (PART_UNITS / 2) * 2 * DRAFT_UNIT) +
-           pair / (PART_UNITS / 2) * rows * ROW_BYTES;
-}
-
 // ---- Key blocks ---------------------------------------------------------------------------------
 
 // Slots start ... of a key block; info as in draft_span, with the tokens that count. No more steps:
