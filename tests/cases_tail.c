@@ -121,7 +121,7 @@ struct test_case cases_tail[] = {
     BEYOND("excess f32", DRAFT_F32, SOME, EXCESS),
     BEYOND("excess mean row f16", DRAFT_F16, SOME, EXCESS, MEAN, .rule = DRAFT_RULE_ROW),
     BEYOND("excess gap floor bf16", DRAFT_BF16, SOME, EXCESS, GAP, .row_floor = 0.7),
-    BEYOND("excess scale below 0", DRAFT_F32, SOME, EXCESS, GAP, .scale = -0.3f),
+    BEYOND("excess scale far below 0", DRAFT_F32, SOME, EXCESS, GAP, .scale = -6),
     SHAPED("excess tile 3x5x8", DRAFT_F16, EXCESS, FITTED, TILE(3, 5, 8), .rule = DRAFT_RULE_MASS,
            SHAPE = {.batch = 2, .prefix = 9, GRID(4, 8, 18), .heads = 2, .kv_heads = 1, .dim = 40}),
     SHAPED("excess tile 1x8x16", DRAFT_BF16, SOME, EXCESS, MEAN, TILE(1, 8, 16),
