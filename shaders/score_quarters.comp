@@ -51,6 +51,7 @@ void main()
 {
     uint s = G.video_blocks;
     bool has_gap = G.tail == DRAFT_ABI_TAIL_GAP;
+    bool maps = G.scorer == DRAFT_ABI_SCORER_LSE || G.scorer == DRAFT_ABI_SCORER_MAX;
     Tile t = tile_of(DRAFT_QUARTERS * (has_gap ? G.bias_stride : s));
     Floats q = Floats(at(part(G.pooled_q), t.head * s, G.dim, 2));
     Floats k = Floats(at(part(G.quarters), t.kv_head * s, DRAFT_QUARTERS * G.dim, 2));
@@ -64,7 +65,7 @@ void main()
         uint i = t.row + t.own_r + r;
         if (i >= s)
             continue;
-        if (G.scorer != DRAFT_ABI_SCORER_MEAN && j < s)
+        if (maps && j < s)
             map_row(t, i).v[j] = logit(n, sum[r] * G.scale);
         if (has_gap && j < G.bias_stride)
             bias_row(t, i).v[j] = j < s ? gap_bias(n, sum[r] * G.scale) : -INF;

@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "kernels.h"
+#include "passes.h"
 
-#define SHADER(name)                                                                               \
-    extern const uint32_t draft_spirv_##name[];                                                    \
-    extern const size_t draft_spirv_##name##_size;
-#define SHADERS_OF_CPU(name)                                                                       \
-    SHADER(name##_64)                                                                              \
-    SHADER(name##_128)                                                                             \
-    SHADER(name##_64_padded)                                                                       \
-    SHADER(name##_128_padded)
 #define SHADERS_OF_TYPE(type)                                                                      \
     SHADER(pool_##type)                                                                            \
     SHADER(pool_more_##type)                                                                       \
@@ -45,10 +37,6 @@ SHADERS_OF_COOPMAT2(8x16x16)
 SHADERS_OF_COOPMAT2(8x8x8)
 SHADER(attend_workgroup_64)
 SHADER(attend_workgroup_128)
-SHADER(score)
-SHADER(score_quarters)
-SHADER(score_bias)
-SHADER(softmax)
 SHADER(select_floor)
 SHADER(select_head)
 SHADER(select_head_floors)
@@ -59,34 +47,16 @@ SHADERS_OF_TYPE(f16)
 SHADERS_OF_TYPE(bf16)
 SHADERS_OF_TYPE(f32)
 
-/* clang-format off */
-#define CODE(name) {draft_spirv_##name, draft_spirv_##name##_size, 0}
-/* One shader for each type, in the order of DRAFT_ABI_F16 ... */
-#define BY_TYPE(stage, variant) {CODE(stage##_f16##variant), CODE(stage##_bf16##variant), \
-                                 CODE(stage##_f32##variant)}
-#define BY_DIM(name) {CODE(name##_64), CODE(name##_128)}
-/* clang-format on */
-
-static uint64_t div_up(uint64_t a, uint64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static uint64_t head_count(const struct draft_geometry *g)
-{
-    return (uint64_t)g->batch * g->heads;
-}
-
 static const char *fits_all(const struct vk_caps *caps, const struct draft_geometry *g)
 {
     (void)caps, (void)g;
     return NULL;
 }
 
-static const char *score_refuses(const struct vk_caps *caps, const struct draft_geometry *g)
+static const char *not_processor(const struct vk_caps *caps, const struct draft_geometry *g)
 {
-    (void)caps;
-    return g->scorer == DRAFT_ABI_SCORER_EXCESS ? "it lacks scorer EXCESS" : NULL;
+    (void)g;
+    return caps->cpu ? NULL : "the device is not a processor";
 }
 
 /* ---- pool ------------------------------------------------------------------------------------ */
@@ -106,66 +76,10 @@ static uint32_t pool_passes(const struct vk_caps *caps, const struct draft_geome
 {
     (void)caps;
     const struct vk_shader means[] = BY_TYPE(pool, ), more[] = BY_TYPE(pool_more, );
-    bool wants_more = g->quarters || g->tail != DRAFT_ABI_TAIL_DROP;
+    bool wants_more = g->quarters || has_excess(g) || g->tail != DRAFT_ABI_TAIL_DROP;
     out[0] = (struct vk_pass){wants_more ? more[g->type - 1] : means[g->type - 1], 0, pool_groups,
                               pool_work};
     return 1;
-}
-
-/* ---- score ----------------------------------------------------------------------------------- */
-
-enum { SCORE_ROWS = 32, SCORE_COLUMNS = 64 }; /* score.glsl: TILE_ROWS, TILE_COLUMNS */
-
-static uint64_t score_tiles(const struct draft_geometry *g, uint64_t columns)
-{
-    return head_count(g) * div_up(g->video_blocks, SCORE_ROWS) * div_up(columns, SCORE_COLUMNS);
-}
-
-static uint64_t score_groups(const struct draft_geometry *g)
-{
-    return score_tiles(g, g->video_blocks);
-}
-
-static uint64_t quarters_groups(const struct draft_geometry *g)
-{
-    uint32_t columns = g->tail == DRAFT_ABI_TAIL_GAP ? g->bias_stride : g->video_blocks;
-    return score_tiles(g, DRAFT_QUARTERS * (uint64_t)columns);
-}
-
-static uint64_t bias_groups(const struct draft_geometry *g)
-{
-    return score_tiles(g, g->bias_stride);
-}
-
-static double score_work(const struct draft_geometry *g)
-{
-    return 8.0 * SCORE_ROWS * SCORE_COLUMNS * g->dim;
-}
-
-static uint64_t softmax_groups(const struct draft_geometry *g)
-{
-    return head_count(g) * g->video_blocks;
-}
-
-static double row_work(const struct draft_geometry *g)
-{
-    return 64.0 * g->video_blocks;
-}
-
-static uint32_t score_passes(const struct vk_caps *caps, const struct draft_geometry *g,
-                             struct vk_pass *out)
-{
-    (void)caps;
-    bool mean = g->scorer == DRAFT_ABI_SCORER_MEAN, gap = g->tail == DRAFT_ABI_TAIL_GAP;
-    uint32_t n = 0;
-    if (mean)
-        out[n++] = (struct vk_pass){CODE(score), 0, score_groups, score_work};
-    if (!mean || gap)
-        out[n++] = (struct vk_pass){CODE(score_quarters), 0, quarters_groups, score_work};
-    if (!gap && g->tail != DRAFT_ABI_TAIL_DROP)
-        out[n++] = (struct vk_pass){CODE(score_bias), 0, bias_groups, score_work};
-    out[n++] = (struct vk_pass){CODE(softmax), 0, softmax_groups, row_work};
-    return n;
 }
 
 /* ---- select ---------------------------------------------------------------------------------- */
@@ -233,7 +147,7 @@ static uint32_t select_passes(const struct vk_caps *caps, const struct draft_geo
     bool floors = g->force & DRAFT_FORCED_FLOOR;
     uint32_t n = 0;
     if (floors)
-        out[n++] = (struct vk_pass){CODE(select_floor), 0, softmax_groups, list_work};
+        out[n++] = (struct vk_pass){CODE(select_floor), 0, map_rows, list_work};
     if (!row_budgets(g)) {
         out[n++] = (struct vk_pass){heads[floors], 0, clear_groups, row_work};
         for (uint32_t step = 1; step <= SELECT_BYTES + 1; step++)
@@ -304,14 +218,10 @@ static const char *f16_refuses(const struct vk_caps *caps, const struct draft_ge
     return caps->max_shared < SHARED ? "workgroups share less than 30 KiB" : NULL;
 }
 
-/* exact and padded: [dim > 64][type]; padded serves the dims in between. */
 static uint32_t cpu_pass(const struct draft_geometry *g, const struct vk_shader exact[2][3],
                          const struct vk_shader padded[2][3], struct vk_pass *out)
 {
-    unsigned wide = g->dim > 64, type = g->type - 1;
-    bool fills = g->dim == (wide ? 128 : 64);
-    struct vk_shader shader = fills ? exact[wide][type] : padded[wide][type];
-    out[0] = (struct vk_pass){shader, 0, query_blocks, cpu_work};
+    out[0] = (struct vk_pass){fitting(g, exact, padded), 0, query_blocks, cpu_work};
     return 1;
 }
 
@@ -336,15 +246,9 @@ static uint32_t cpu_wide_passes(const struct vk_caps *caps, const struct draft_g
     return cpu_pass(g, exact, padded, out);
 }
 
-static const char *cpu_wide_refuses(const struct vk_caps *caps, const struct draft_geometry *g)
-{
-    (void)g;
-    return caps->cpu ? NULL : "the device is not a processor";
-}
-
 static const char *cpu_refuses(const struct vk_caps *caps, const struct draft_geometry *g)
 {
-    const char *why = cpu_wide_refuses(caps, g);
+    const char *why = not_processor(caps, g);
     return !why && caps->lane_loads ? "the driver loads for each lane by itself" : why;
 }
 
@@ -467,11 +371,14 @@ static const struct {
     const char *names[MOST_VARIANTS + 1];
 } tables[DRAFT_STAGES] = {
     {1, {{"scalar", fits_all, pool_passes, NULL}}, {"scalar"}},
-    {1, {{"scalar", score_refuses, score_passes, NULL}}, {"scalar"}},
+    {2,
+     {{"cpu_wide", not_processor, draft_vk_score_passes_cpu, draft_vk_score_scratch},
+      {"scalar", fits_all, draft_vk_score_passes, draft_vk_score_scratch}},
+     {"cpu_wide", "scalar"}},
     {1, {{"scalar", fits_all, select_passes, select_scratch}}, {"scalar"}},
     {11,
      {{"cpu", cpu_refuses, cpu_passes, NULL},
-      {"cpu_wide", cpu_wide_refuses, cpu_wide_passes, NULL},
+      {"cpu_wide", not_processor, cpu_wide_passes, NULL},
       {"workgroup", workgroup_refuses, workgroup_passes, NULL},
       {"coopmat2_16x16x16", coopmat2_16x16x16_refuses, coopmat2_16x16x16_passes, NULL},
       {"coopmat2_8x16x16", coopmat2_8x16x16_refuses, coopmat2_8x16x16_passes, NULL},

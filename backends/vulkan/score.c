@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The passes of score: logits of the draft map and the bias of pooled keys, then the softmax. */
+#include "passes.h"
+
+#define SCORE_SHADERS_OF_TYPE(type)                                                                \
+    SHADER(score_parts_##type)                                                                     \
+    SHADERS_OF_CPU(score_parts_cpu_##type)
+
+SHADER(score)
+SHADER(score_quarters)
+SHADER(score_bias)
+SHADER(softmax)
+SHADER(softmax_parts)
+SCORE_SHADERS_OF_TYPE(f16)
+SCORE_SHADERS_OF_TYPE(bf16)
+SCORE_SHADERS_OF_TYPE(f32)
+
+enum { SCORE_ROWS = 32, SCORE_COLUMNS = 64 }; /* score.glsl: TILE_ROWS, TILE_COLUMNS */
+
+static uint64_t score_tiles(const struct draft_geometry *g, uint64_t columns)
+{
+    return head_count(g) * div_up(g->video_blocks, SCORE_ROWS) * div_up(columns, SCORE_COLUMNS);
+}
+
+static uint64_t score_groups(const struct draft_geometry *g)
+{
+    return score_tiles(g, g->video_blocks);
+}
+
+static uint64_t quarters_groups(const struct draft_geometry *g)
+{
+    uint32_t columns = g->tail == DRAFT_ABI_TAIL_GAP ? g->bias_stride : g->video_blocks;
+    return score_tiles(g, DRAFT_QUARTERS * (uint64_t)columns);
+}
+
+static uint64_t bias_groups(const struct draft_geometry *g)
+{
+    return score_tiles(g, g->bias_stride);
+}
+
+static double score_work(const struct draft_geometry *g)
+{
+    return 8.0 * SCORE_ROWS * SCORE_COLUMNS * g->dim;
+}
+
+/* Scorer EXCESS keeps x_bj in scratch, 4 x S x S numbers for each head of a portion. Heads are taken
+ * in as few portions as keep that within 64 MiB, or in 8. */
+enum { MOST_PORTIONS = 8, PORTION_BYTES = 64 << 20 };
+
+static uint64_t excess_bytes(const struct draft_geometry *g)
+{
+    return (uint64_t)g->video_blocks * g->video_blocks * DRAFT_QUARTERS * sizeof(float);
+}
+
+/* Heads of all portions but the last, which may have fewer. */
+static uint64_t portion_heads(const struct draft_geometry *g)
+{
+    uint64_t portions = 1;
+    while (portions < MOST_PORTIONS &&
+           div_up(head_count(g), portions) * excess_bytes(g) > PORTION_BYTES)
+        portions++;
+    return div_up(head_count(g), portions);
+}
+
+uint64_t draft_vk_score_scratch(const struct draft_geometry *g)
+{
+    return has_excess(g) ? portion_heads(g) * excess_bytes(g) : 0;
+}
+
+enum { PARTS_Q_BLOCKS = 16, PARTS_K_BLOCKS = 8 };          /* score_parts.comp     */
+enum { PARTS_CPU_Q_BLOCKS = 32, PARTS_CPU_K_BLOCKS = 64 }; /* score_parts_cpu.comp */
+
+static uint64_t parts_groups(const struct draft_geometry *g)
+{
+    return portion_heads(g) * div_up(g->video_blocks, PARTS_Q_BLOCKS) *
+           div_up(g->video_blocks, PARTS_K_BLOCKS);
+}
+
+static uint64_t parts_cpu_groups(const struct draft_geometry *g)
+{
+    return portion_heads(g) * div_up(g->video_blocks, PARTS_CPU_Q_BLOCKS) *
+           div_up(g->video_blocks, PARTS_CPU_K_BLOCKS);
+}
+
+static double parts_work_of(const struct draft_geometry *g, uint32_t pairs)
+{
+    return 2.0 * DRAFT_QUARTERS * DRAFT_PARTS * pairs * g->dim;
+}
+
+static double parts_work(const struct draft_geometry *g)
+{
+    return parts_work_of(g, PARTS_Q_BLOCKS * PARTS_K_BLOCKS);
+}
+
+static double parts_cpu_work(const struct draft_geometry *g)
+{
+    return parts_work_of(g, PARTS_CPU_Q_BLOCKS * PARTS_CPU_K_BLOCKS);
+}
+
+static uint64_t portion_rows(const struct draft_geometry *g)
+{
+    return portion_heads(g) * g->video_blocks;
+}
+
+static double quarter_rows_work(const struct draft_geometry *g)
+{
+    return DRAFT_QUARTERS * row_work(g);
+}
+
+/* parts: the pass that fills scratch. The step is the first head of the portion. */
+static uint32_t portion_passes(const struct draft_geometry *g, struct vk_pass parts,
+                               struct vk_pass *out)
+{
+    uint32_t n = 0;
+    for (uint64_t head = 0; head < head_count(g); head += portion_heads(g)) {
+        parts.step = (uint32_t)head;
+        out[n++] = parts;
+        out[n++] =
+            (struct vk_pass){CODE(softmax_parts), parts.step, portion_rows, quarter_rows_work};
+    }
+    return n;
+}
+
+static uint32_t quarters_and_bias(const struct draft_geometry *g, bool quarters,
+                                  struct vk_pass *out)
+{
+    bool gap = g->tail == DRAFT_ABI_TAIL_GAP;
+    uint32_t n = 0;
+    if (quarters || gap)
+        out[n++] = (struct vk_pass){CODE(score_quarters), 0, quarters_groups, score_work};
+    if (!gap && g->tail != DRAFT_ABI_TAIL_DROP)
+        out[n++] = (struct vk_pass){CODE(score_bias), 0, bias_groups, score_work};
+    return n;
+}
+
+/* parts: for scorer EXCESS. */
+static uint32_t passes_with(const struct draft_geometry *g, struct vk_pass parts,
+                            struct vk_pass *out)
+{
+    bool mean = g->scorer == DRAFT_ABI_SCORER_MEAN;
+    uint32_t n = 0;
+    if (has_excess(g)) {
+        n = portion_passes(g, parts, out);
+        return n + quarters_and_bias(g, false, out + n);
+    }
+    if (mean)
+        out[n++] = (struct vk_pass){CODE(score), 0, score_groups, score_work};
+    n += quarters_and_bias(g, !mean, out + n);
+    out[n++] = (struct vk_pass){CODE(softmax), 0, map_rows, row_work};
+    return n;
+}
+
+uint32_t draft_vk_score_passes(const struct vk_caps *caps, const struct draft_geometry *g,
+                               struct vk_pass *out)
+{
+    (void)caps;
+    const struct vk_shader shaders[] = BY_TYPE(score_parts, );
+    return passes_with(g, (struct vk_pass){shaders[g->type - 1], 0, parts_groups, parts_work}, out);
+}
+
+uint32_t draft_vk_score_passes_cpu(const struct vk_caps *caps, const struct draft_geometry *g,
+                                   struct vk_pass *out)
+{
+    (void)caps;
+    const struct vk_shader exact[2][3] = {BY_TYPE(score_parts_cpu, _64),
+                                          BY_TYPE(score_parts_cpu, _128)};
+    const struct vk_shader padded[2][3] = {BY_TYPE(score_parts_cpu, _64_padded),
+                                           BY_TYPE(score_parts_cpu, _128_padded)};
+    struct vk_shader shader = fitting(g, exact, padded);
+    return passes_with(g, (struct vk_pass){shader, 0, parts_cpu_groups, parts_cpu_work}, out);
+}
