@@ -136,20 +136,72 @@ DEVICE u32 quarter_size(Geometry g, const Block &b, u32 quarter)
     return quarter == 0 ? size : 0;
 }
 
-// The quarter that slot i of a video block lies in.
-DEVICE u32 quarter_of(Geometry g, const Block &b, u32 i)
+// The quarter that part number `part` of a tile lies in.
+DEVICE u32 quarter_of(Geometry g, u32 part)
 {
-    u32 w = i % b.width, row = i / b.width, bit = 1, quarter = 0;
-    u32 h = row % b.height, t = row / b.height;
+    u32 w = part % g->cut_w, row = part / g->cut_w, bit = 1, quarter = 0;
+    u32 h = row % g->cut_h, t = row / g->cut_h;
     if (g->split_w > 0) {
-        quarter += w >= g->split_w ? bit : 0;
+        quarter += 2 * w >= g->cut_w ? bit : 0;
         bit *= 2;
     }
     if (g->split_h > 0) {
-        quarter += h >= g->split_h ? bit : 0;
+        quarter += 2 * h >= g->cut_h ? bit : 0;
         bit *= 2;
     }
-    return quarter + (g->split_t > 0 && t >= g->split_t ? bit : 0);
+    return quarter + (g->split_t > 0 && 2 * t >= g->cut_t ? bit : 0);
+}
+
+// ---- Parts --------------------------------------------------------------------------------------
+
+// A piece of an axis of a block: first slot, and how many there are.
+struct Piece {
+    u32 start, length;
+};
+
+// Piece `piece` of `cut` of an axis of a tile, of which `inside` slots lie in the grid; nothing is
+// left for pieces from `cut` on.
+DEVICE Piece piece_of(u32 piece, u32 extent, u32 cut, u32 inside)
+{
+    u32 start = least(div_up(piece * extent, cut), inside);
+    return {start, least(div_up((piece + 1) * extent, cut), inside) - start};
+}
+
+struct Part {
+    Piece t, h, w;
+};
+
+// Part number `part` of a video block; it holds no tokens where the block has no such part.
+DEVICE Part part_of(Geometry g, const Block &b, u32 part)
+{
+    u32 row = part / g->cut_w;
+    return {piece_of(row / g->cut_h, g->tile_t, g->cut_t, b.frames),
+            piece_of(row % g->cut_h, g->tile_h, g->cut_h, b.height),
+            piece_of(part % g->cut_w, g->tile_w, g->cut_w, b.width)};
+}
+
+DEVICE u32 part_size(const Part &part)
+{
+    return part.t.length * part.h.length * part.w.length;
+}
+
+// How many slots the parts before it hold.
+DEVICE u32 part_start(const Block &b, const Part &part)
+{
+    u32 rows = part.t.start * b.height + part.t.length * part.h.start;
+    return rows * b.width + part.t.length * part.h.length * part.w.start;
+}
+
+// The place of slot i of a video block when its slots are sorted by parts.
+DEVICE u32 sorted_place(Geometry g, const Block &b, u32 i)
+{
+    u32 w = i % b.width, row = i / b.width;
+    u32 h = row % b.height, t = row / b.height;
+    u32 piece_t = t * g->cut_t / g->tile_t, piece_h = h * g->cut_h / g->tile_h;
+    u32 number = (piece_t * g->cut_h + piece_h) * g->cut_w + w * g->cut_w / g->tile_w;
+    Part part = part_of(g, b, number);
+    u32 within = ((t - part.t.start) * part.h.length + h - part.h.start) * part.w.length;
+    return part_start(b, part) + within + w - part.w.start;
 }
 
 // ---- Warps --------------------------------------------------------------------------------------
