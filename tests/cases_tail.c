@@ -129,7 +129,7 @@ struct test_case cases_tail[] = {
     SHAPED("excess tile one row", DRAFT_F16, SOME, EXCESS, GAP, TILE(1, 1, 128),
            SHAPE = {GRID(1, 1, 600), .heads = 1, .dim = 64}),
     SHAPED("excess tile one token", DRAFT_BF16, SOME, EXCESS, MEAN, TILE(1, 1, 1),
-           SHAPE = {GRID(2, 5, 7), .suffix = 3, .heads = 2, .dim = 16}),
+           SHAPE = {GRID(1, 3, 5), .suffix = 3, .heads = 2, .dim = 16}),
     {.name = "beyond excess many blocks",
      .params = {SHAPE = {GRID(1, 39, 87), .suffix = 20, .heads = 1, .dim = 64}, .type = DRAFT_F16,
                 TILE(1, 4, 6), .rule = DRAFT_RULE_ROW, .sparsity = 0.9, EXCESS, MEAN},
