@@ -15,6 +15,17 @@
 #define CUDA_SCORE_COLUMNS   128
 #define CUDA_SOFTMAX_THREADS 128 /* a thread block: one row */
 
+/* Scorer EXCESS. A thread block: ROWS quarters of q of one head by STEPS steps of KEY_BLOCKS key
+ * blocks. A launch has the heads of one portion: args.first is its first, args.step how many. */
+#define CUDA_PARTS_THREADS    128
+#define CUDA_PARTS_ROWS       128
+#define CUDA_PARTS_KEY_BLOCKS 4
+#define CUDA_PARTS_STEPS      16
+#define CUDA_PARTS_STAGES     3
+#define CUDA_PARTS_SHARED(dim)                                                                     \
+    (CUDA_PARTS_STAGES * CUDA_PARTS_KEY_BLOCKS * DRAFT_PARTS * (dim)*2) /* bytes, dynamic */
+#define CUDA_PARTS_PITCH(s) (((s) + 7) / 8 * 8) /* f32 [heads of the portion][S][4][PITCH (S)] */
+
 #define CUDA_SELECT_THREADS 128
 #define CUDA_SELECT_ROWS    20   /* select_head: rows of a head for each thread block           */
 #define CUDA_SELECT_PASSES  3    /* digits of a key, each a histogram                           */

@@ -3,8 +3,8 @@
 // score, for plans beyond the paper's method. Tiles as in score.cu.
 //
 //   draft_score_quarters  pooled q by the quarters of k: the four columns of a unit are those of
-//                         one key block, so that each thread has all of a pair. Map, and bias of
-//                         tail GAP. 4 times the work of draft_score
+//                         one key block, so that each thread has all of a pair. Map (not of
+//                         EXCESS), and bias of tail GAP. 4 times the work of draft_score
 //   draft_score_moments   moments of q by those of k: bias of tail FITTED
 //   draft_score_bias      bias of tail MEAN, the same for all rows; bound by memory bandwidth
 //
@@ -84,7 +84,7 @@ DEVICE void write_quarters(const draft_args &a, const f32 sum[8][8])
             UNROLL for (u32 i = 0; i < DRAFT_QUARTERS; i++) logits[i] =
                 sum[r][4 * half + i] * scale;
             Scores x = scores_of(shares, logits);
-            if (j < s)
+            if (j < s && scorer != DRAFT_ABI_SCORER_EXCESS)
                 map[(addr)row * s + j] = offset + (scorer == DRAFT_ABI_SCORER_LSE   ? x.lse
                                                    : scorer == DRAFT_ABI_SCORER_MAX ? x.most
                                                                                     : x.mean);

@@ -171,15 +171,14 @@ static draft_status make_step(const struct draft_plan *plan, draft_stage stage,
                               const struct cuda_pass *pass, struct cuda_step *out)
 {
     struct cuda_context *cuda = plan->context->state;
-    uint64_t blocks = pass->blocks(&plan->geometry);
-    if (blocks > INT32_MAX) {
+    if (pass->blocks > INT32_MAX) {
         draft_log(&plan->context->log, DRAFT_LOG_ERROR,
                   "cuda %s: the shape takes more than 2^31 - 1 thread blocks",
                   draft_stage_name(stage));
         return DRAFT_ERROR_UNSUPPORTED;
     }
     uint32_t most = cuda->device.physical.caps.multiprocessors;
-    out->blocks = pass->persistent && blocks > most ? most : (uint32_t)blocks;
+    out->blocks = pass->persistent && pass->blocks > most ? most : (uint32_t)pass->blocks;
     return draft_cuda_modules_step(&cuda->device, &cuda->modules, pass, out);
 }
 
@@ -287,6 +286,7 @@ static draft_status launch(const draft_plan *plan, draft_stage stage, const stru
     draft_status status = DRAFT_OK;
     for (uint32_t i = 0; i < steps->count && !status; i++) {
         const struct cuda_step *s = &steps->steps[i];
+        own.first = s->first;
         own.step = s->step;
         status = CUDA_CALL(&cuda->device, cuLaunchKernel, s->function, s->blocks, 1, 1, s->threads,
                            1, 1, s->shared, queue, parameters, NULL);

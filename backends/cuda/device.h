@@ -149,7 +149,7 @@ void draft_cuda_modules_close(struct cuda_device *device, struct cuda_modules *m
 /* A pass of a plan, ready to be launched. */
 struct cuda_step {
     CUfunction function;
-    uint32_t step, blocks, threads, shared;
+    uint32_t first, step, blocks, threads, shared;
     bool maps;
 };
 

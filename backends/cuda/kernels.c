@@ -3,10 +3,10 @@
 
 /* ---- Images ---------------------------------------------------------------------------------- */
 
-extern const uint32_t draft_fatbin_pool[], draft_fatbin_score[], draft_fatbin_select[],
-    draft_fatbin_attend_sm80[];
-extern const size_t draft_fatbin_pool_size, draft_fatbin_score_size, draft_fatbin_select_size,
-    draft_fatbin_attend_sm80_size;
+extern const uint32_t draft_fatbin_pool[], draft_fatbin_score[], draft_fatbin_score_parts[],
+    draft_fatbin_select[], draft_fatbin_attend_sm80[];
+extern const size_t draft_fatbin_pool_size, draft_fatbin_score_size, draft_fatbin_score_parts_size,
+    draft_fatbin_select_size, draft_fatbin_attend_sm80_size;
 #ifdef DRAFT_CUDA_SM90
 extern const uint32_t draft_fatbin_attend_sm90[];
 extern const size_t draft_fatbin_attend_sm90_size;
@@ -20,6 +20,7 @@ const void *draft_cuda_image(enum cuda_module module)
     static const uint32_t *const images[CUDA_MODULES] = {
         [CUDA_MODULE_POOL] = draft_fatbin_pool,
         [CUDA_MODULE_SCORE] = draft_fatbin_score,
+        [CUDA_MODULE_SCORE_PARTS] = draft_fatbin_score_parts,
         [CUDA_MODULE_SELECT] = draft_fatbin_select,
         [CUDA_MODULE_ATTEND_SM80] = draft_fatbin_attend_sm80,
         [CUDA_MODULE_ATTEND_SM90] = draft_fatbin_attend_sm90,
@@ -32,6 +33,7 @@ size_t draft_cuda_image_size(enum cuda_module module)
     static const size_t *const sizes[CUDA_MODULES] = {
         [CUDA_MODULE_POOL] = &draft_fatbin_pool_size,
         [CUDA_MODULE_SCORE] = &draft_fatbin_score_size,
+        [CUDA_MODULE_SCORE_PARTS] = &draft_fatbin_score_parts_size,
         [CUDA_MODULE_SELECT] = &draft_fatbin_select_size,
         [CUDA_MODULE_ATTEND_SM80] = &draft_fatbin_attend_sm80_size,
         [CUDA_MODULE_ATTEND_SM90] = &draft_fatbin_attend_sm90_size,
@@ -77,12 +79,6 @@ static const char *fits_all(const struct cuda_caps *caps, const struct draft_geo
     }
 enum { TYPES = 2 };
 
-static const char *score_refuses(const struct cuda_caps *caps, const struct draft_geometry *g)
-{
-    (void)caps;
-    return g->scorer == DRAFT_ABI_SCORER_EXCESS ? "it lacks scorer EXCESS" : NULL;
-}
-
 /* ---- pool ------------------------------------------------------------------------------------ */
 
 static uint64_t pool_blocks(const struct draft_geometry *g)
@@ -99,7 +95,7 @@ static uint32_t pool_passes(const struct draft_geometry *g, struct cuda_pass *ou
         .module = CUDA_MODULE_POOL,
         .kernel = (plain ? kernels : more)[g->type - DRAFT_ABI_F16][g->dim > 64],
         .threads = CUDA_POOL_THREADS,
-        .blocks = pool_blocks,
+        .blocks = pool_blocks(g),
     };
     return 1;
 }
@@ -128,24 +124,110 @@ static uint64_t bias_blocks(const struct draft_geometry *g)
     return tile_blocks(g, g->bias_stride);
 }
 
-static struct cuda_pass score_pass(const char *kernel, uint32_t threads,
-                                   uint64_t (*blocks)(const struct draft_geometry *))
+static struct cuda_pass score_pass(const char *kernel, uint32_t threads, uint64_t blocks)
 {
     return (struct cuda_pass){
         .module = CUDA_MODULE_SCORE, .kernel = kernel, .threads = threads, .blocks = blocks};
 }
 
-static uint32_t score_passes(const struct draft_geometry *g, struct cuda_pass *out)
+/* What the tail adds. */
+static uint32_t tail_passes(const struct draft_geometry *g, uint32_t n, struct cuda_pass *out)
+{
+    if (g->tail == DRAFT_ABI_TAIL_MEAN)
+        out[n++] = score_pass("draft_score_bias", CUDA_SCORE_THREADS, bias_blocks(g));
+    if (g->tail == DRAFT_ABI_TAIL_FITTED)
+        out[n++] = score_pass("draft_score_moments", CUDA_SCORE_THREADS, bias_blocks(g));
+    return n;
+}
+
+static uint32_t plain_passes(const struct draft_geometry *g, struct cuda_pass *out)
 {
     uint32_t n = 0;
-    out[n++] = g->quarters ? score_pass("draft_score_quarters", CUDA_SCORE_THREADS, quarter_blocks)
-                           : score_pass("draft_score", CUDA_SCORE_THREADS, score_blocks);
-    out[n++] = score_pass("draft_softmax", CUDA_SOFTMAX_THREADS, row_blocks);
-    if (g->tail == DRAFT_ABI_TAIL_MEAN)
-        out[n++] = score_pass("draft_score_bias", CUDA_SCORE_THREADS, bias_blocks);
-    if (g->tail == DRAFT_ABI_TAIL_FITTED)
-        out[n++] = score_pass("draft_score_moments", CUDA_SCORE_THREADS, bias_blocks);
-    return n;
+    out[n++] = g->quarters
+                   ? score_pass("draft_score_quarters", CUDA_SCORE_THREADS, quarter_blocks(g))
+                   : score_pass("draft_score", CUDA_SCORE_THREADS, score_blocks(g));
+    out[n++] = score_pass("draft_softmax", CUDA_SOFTMAX_THREADS, row_blocks(g));
+    return tail_passes(g, n, out);
+}
+
+/* ---- score with EXCESS ----------------------------------------------------------------------- */
+
+enum { MOST_PORTIONS = 8 };
+
+static uint32_t parts_shared(const struct draft_geometry *g)
+{
+    return g->dim > 64 ? CUDA_PARTS_SHARED(128) : CUDA_PARTS_SHARED(64);
+}
+
+static uint64_t parts_bytes(const struct draft_geometry *g, uint64_t heads)
+{
+    return heads * g->video_blocks * DRAFT_QUARTERS * CUDA_PARTS_PITCH((uint64_t)g->video_blocks) *
+           sizeof(float);
+}
+
+/* Heads whose scores are in memory at a time. */
+static uint64_t portion_heads(const struct draft_geometry *g)
+{
+    const uint64_t enough = 64 << 20; /* bytes */
+    uint64_t portions = 1;
+    while (portions < MOST_PORTIONS && parts_bytes(g, div_up(head_count(g), portions)) > enough)
+        portions++;
+    return div_up(head_count(g), portions);
+}
+
+static uint32_t parts_passes(const struct draft_geometry *g, struct cuda_pass *out)
+{
+    static const char *const kernels[TYPES][2] = BY_TYPE_AND_DIM("score_parts");
+    uint64_t rows = div_up(g->video_blocks * DRAFT_QUARTERS, CUDA_PARTS_ROWS);
+    uint64_t spans = div_up(g->video_blocks, CUDA_PARTS_STEPS * CUDA_PARTS_KEY_BLOCKS);
+    uint64_t portion = portion_heads(g);
+    uint32_t n = 0;
+    for (uint64_t first = 0; first < head_count(g); first += portion) {
+        uint64_t rest = head_count(g) - first, heads = portion < rest ? portion : rest;
+        struct cuda_pass pass = {
+            .module = CUDA_MODULE_SCORE_PARTS,
+            .kernel = kernels[g->type - DRAFT_ABI_F16][g->dim > 64],
+            .first = (uint32_t)first,
+            .step = (uint32_t)heads,
+            .threads = CUDA_PARTS_THREADS,
+            .shared = parts_shared(g),
+            .blocks = heads * rows * spans,
+        };
+        out[n++] = pass;
+        pass.kernel = "draft_softmax_parts";
+        pass.threads = CUDA_SOFTMAX_THREADS;
+        pass.shared = 0;
+        pass.blocks = heads * g->video_blocks;
+        out[n++] = pass;
+    }
+    if (g->quarters)
+        out[n++] = score_pass("draft_score_quarters", CUDA_SCORE_THREADS, quarter_blocks(g));
+    return tail_passes(g, n, out);
+}
+_Static_assert(2 * MOST_PORTIONS + 1 <= CUDA_MAX_PASSES, "passes of score");
+
+static bool has_excess(const struct draft_geometry *g)
+{
+    return g->scorer == DRAFT_ABI_SCORER_EXCESS;
+}
+
+static const char *score_refuses(const struct cuda_caps *caps, const struct draft_geometry *g)
+{
+    if (has_excess(g) && caps->major < 8)
+        return "scorer EXCESS needs compute capability 8.0";
+    if (has_excess(g) && caps->shared < parts_shared(g))
+        return "the device's thread blocks have too little shared memory";
+    return NULL;
+}
+
+static uint32_t score_passes(const struct draft_geometry *g, struct cuda_pass *out)
+{
+    return has_excess(g) ? parts_passes(g, out) : plain_passes(g, out);
+}
+
+static uint64_t score_scratch(const struct draft_geometry *g)
+{
+    return has_excess(g) ? parts_bytes(g, portion_heads(g)) : 0;
 }
 
 /* ---- select ---------------------------------------------------------------------------------- */
@@ -190,8 +272,7 @@ static uint64_t order_blocks(const struct draft_geometry *g)
     return head_count(g) * div_up(g->blocks, CUDA_SELECT_THREADS);
 }
 
-static struct cuda_pass select_pass(const char *kernel, uint32_t step,
-                                    uint64_t (*blocks)(const struct draft_geometry *))
+static struct cuda_pass select_pass(const char *kernel, uint32_t step, uint64_t blocks)
 {
     return (struct cuda_pass){
         .module = CUDA_MODULE_SELECT,
@@ -208,15 +289,15 @@ static uint32_t select_passes(const struct draft_geometry *g, struct cuda_pass *
     const char *head = has_floors(g) ? "draft_select_head_more" : "draft_select_head";
     uint32_t n = 0;
     if (!row_budgets(g)) {
-        out[n++] = select_pass(head, 0, clear_blocks);
+        out[n++] = select_pass(head, 0, clear_blocks(g));
         if (has_floors(g))
-            out[n++] = select_pass("draft_select_floor", 0, row_blocks);
+            out[n++] = select_pass("draft_select_floor", 0, row_blocks(g));
         for (uint32_t step = 1; step <= CUDA_SELECT_PASSES + 1; step++)
-            out[n++] = select_pass(head, step, head_blocks);
+            out[n++] = select_pass(head, step, head_blocks(g));
     }
     out[n++] = select_pass(more ? "draft_select_list_more" : "draft_select_list", row_budgets(g),
-                           list_blocks);
-    out[n++] = select_pass("draft_select_order", 0, order_blocks);
+                           list_blocks(g));
+    out[n++] = select_pass("draft_select_order", 0, order_blocks(g));
     return n;
 }
 _Static_assert(2 + CUDA_SELECT_PASSES + 1 + 2 <= CUDA_MAX_PASSES, "passes of select");
@@ -251,7 +332,7 @@ static uint32_t sm80_passes(const struct draft_geometry *g, struct cuda_pass *ou
         .kernel = (has_tail(g) ? tail : kernels)[g->type - DRAFT_ABI_F16][g->dim > 64],
         .threads = CUDA_ATTEND_THREADS,
         .shared = attend_shared(g),
-        .blocks = attend_blocks,
+        .blocks = attend_blocks(g),
     };
     return 1;
 }
@@ -275,12 +356,6 @@ static const char *sm90_refuses(const struct cuda_caps *caps, const struct draft
     return NULL;
 }
 
-static uint64_t one_block(const struct draft_geometry *g)
-{
-    (void)g;
-    return 1;
-}
-
 static uint32_t sm90_passes(const struct draft_geometry *g, struct cuda_pass *out)
 {
     static const char *const kernels[TYPES][2] = BY_TYPE_AND_DIM("attend90");
@@ -289,14 +364,14 @@ static uint32_t sm90_passes(const struct draft_geometry *g, struct cuda_pass *ou
         .module = CUDA_MODULE_ATTEND_SM90,
         .kernel = "draft_attend90_reset",
         .threads = CUDA_ATTEND90_RESET_THREADS,
-        .blocks = one_block,
+        .blocks = 1,
     };
     out[1] = (struct cuda_pass){
         .module = CUDA_MODULE_ATTEND_SM90,
         .kernel = (has_tail(g) ? tail : kernels)[g->type - DRAFT_ABI_F16][g->dim > 64],
         .threads = CUDA_ATTEND90_THREADS,
         .shared = sm90_shared(g),
-        .blocks = attend_blocks,
+        .blocks = attend_blocks(g),
         .persistent = true,
         .maps = true,
     };
@@ -319,7 +394,7 @@ static const struct {
     const char *names[MOST_VARIANTS + 1];
 } tables[DRAFT_STAGES] = {
     {1, {{"simt", fits_all, pool_passes, NULL, NULL}}, {"simt"}},
-    {1, {{"simt", score_refuses, score_passes, NULL, NULL}}, {"simt"}},
+    {1, {{"simt", score_refuses, score_passes, score_scratch, NULL}}, {"simt"}},
     {1, {{"simt", fits_all, select_passes, select_scratch, NULL}}, {"simt"}},
     {2,
      {{"sm90", sm90_refuses, sm90_passes, sm90_scratch, "sm80"},

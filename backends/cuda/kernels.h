@@ -10,7 +10,7 @@
 #include "../../cuda/launch.h"
 #include "backend.h"
 
-enum { CUDA_MAX_PASSES = 8 };
+enum { CUDA_MAX_PASSES = 17 };
 
 /* What the variants need to know of a device. */
 struct cuda_caps {
@@ -24,6 +24,7 @@ struct cuda_caps {
 enum cuda_module {
     CUDA_MODULE_POOL,
     CUDA_MODULE_SCORE,
+    CUDA_MODULE_SCORE_PARTS,
     CUDA_MODULE_SELECT,
     CUDA_MODULE_ATTEND_SM80,
     CUDA_MODULE_ATTEND_SM90,
@@ -37,10 +38,10 @@ size_t draft_cuda_image_size(enum cuda_module module);
 struct cuda_pass {
     enum cuda_module module;
     const char *kernel;
-    uint32_t step;                                      /* goes into args.step             */
-    uint32_t threads;                                   /* of a thread block               */
-    uint32_t shared;                                    /* bytes a thread block, dynamic   */
-    uint64_t (*blocks)(const struct draft_geometry *g); /* thread blocks in all            */
+    uint32_t first, step; /* go into args.first and args.step                                  */
+    uint32_t threads;     /* of a thread block                                                 */
+    uint32_t shared;      /* bytes a thread block, dynamic                                     */
+    uint64_t blocks;      /* thread blocks in all                                              */
     bool persistent; /* at most one thread block for each multiprocessor: they share the work  */
     bool maps;       /* takes struct cuda_tensor_maps as its second argument                   */
 };

@@ -92,6 +92,7 @@ draft_status draft_cuda_modules_step(struct cuda_device *device, struct cuda_mod
     if (status)
         return status;
     out->function = function;
+    out->first = pass->first;
     out->step = pass->step;
     out->threads = pass->threads;
     out->shared = pass->shared;
