@@ -58,10 +58,10 @@ static const struct fidelity_method bounds[] = {
      0, 0, false},
 };
 
-/* row-max-mean is the library's default. */
-static const char usual[] = "row-mean-drop,mass-mean-drop,row-max-drop,"
-                            "row-mean-mean,row-lse-mean,row-max-mean,row-max-gap,row-max-fitted,"
-                            "row-excess-mean,row-excess-fitted,floor-excess-fitted,row-lse-one,"
+static const char usual[] = "head-mean-drop,row-mean-drop,mass-mean-drop,row-max-drop,"
+                            "row-excess-drop,row-mean-mean,row-max-mean,row-max-fitted,"
+                            "row-excess-mean,row-excess-gap,row-excess-fitted,"
+                            "floor-excess-fitted,row-excess-one,"
                             "oracle-mass,oracle-error,oracle-mass-mean,random,window";
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
