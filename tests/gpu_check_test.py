@@ -31,8 +31,9 @@ if not os.path.exists(os.path.join(build, "tools", "draft")):
 status, report, text = check("--sparsity", "0.9")
 assert status == 0 == report["exit"], status
 assert report["facts"]["simulated"] and "simulated driver" in text.lower()
-assert [step["result"] for step in report["steps"]] == ["passed"] * 2
-row, plain = report["bench"]
+assert [step["result"] for step in report["steps"]] == ["passed"] * 4
+row, excess, most, plain = report["bench"]
+assert [r["score"] for r in (excess, most, plain)] == ["excess", "max", "mean"]
 assert (row["tail"], plain["tail"]) == ("mean", "drop") and row["density"]["tail"] > 0
 assert row["case"] == "tiny" and row["sparsity"] == 0.9 and 0 < row["density"]["work"] < 0.5
 assert all(stage["median_seconds"] > 0 for stage in row["stages"]) and len(row["stages"]) == 4

@@ -86,6 +86,10 @@ def derive(row):
     return row
 
 
+def word_of(words, number):
+    return next(word for word, value in words.items() if value == number)
+
+
 def cell(row, *path, scale=1.0, form="{:.0f}"):
     for key in path:
         row = row.get(key) if isinstance(row, dict) else None
@@ -257,8 +261,9 @@ class Session:
         pairs, blocks = lists.pairs()
         shape, layout = case.shape, plan.layout
         row = {"shape": case.name, "tokens": case.tokens, "heads": shape.heads, "dim": shape.dim,
-               "sparsity": sparsity, "lists": kind, "scorer": self.options.scorer,
-               "tail": self.options.tail, "kept": pairs / case.tokens ** 2 / shape.heads,
+               "sparsity": sparsity, "lists": kind,
+               "scorer": word_of(libdraft.SCORERS, layout.scorer),
+               "tail": word_of(libdraft.TAILS, layout.tail), "kept": pairs / case.tokens ** 2 / shape.heads,
                "flops": 4.0 * shape.dim * pairs, "blocks": layout.blocks,
                "tile": [layout.tile.t, layout.tile.h, layout.tile.w],
                "kernels": {name: plan.kernel(bit) for name, bit in libdraft.STAGES.items()}}
@@ -373,9 +378,10 @@ def parse(arguments):
     add("--quick", action="store_true", help="small shapes: " + ", ".join(QUICK))
     add("--sparsity", type=numbers, default=list(SPARSITIES), help="default 0,0.5,0.75,0.9,0.95")
     add("--lists", type=names, default=["draft", "random"], help="draft, random; default both")
-    add("--scorer", choices=("mean", "lse", "max"), default="mean")
-    add("--tail", choices=("drop", "mean", "gap"), default="drop",
-        help="mean, gap: with the lists of the draft alone, since random ones have no bias")
+    add("--scorer", choices=("mean", "lse", "max", "excess", "default"), default="mean",
+        help="default: the library's, as for --tail")
+    add("--tail", choices=("drop", "mean", "gap", "default"), default="drop",
+        help="but for drop, with the lists of the draft alone, since random ones have no bias")
     add("--dim", type=int, default=0, help="of a head, in place of the shape's")
     add("--rounds", type=int, default=15, help="most rounds of one measurement (default 15)")
     add("--seconds", type=float, default=6, help="begin no further round after this (default 6)")
