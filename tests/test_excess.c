@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * What must be true of scorer EXCESS as a whole, whatever the backend: parts have no inner order,
- * blocks of one key score as their means do, and what pooled keys say exactly is left out. */
+ * blocks of one key score as their means do, what pooled keys say exactly is left out, and heads do
+ * not know of each other. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -242,6 +244,49 @@ START_TEST(what_the_tail_says_exactly_is_left_out)
 }
 END_TEST
 
+/* ---- Portions ---- */
+
+/* Five heads of 920 blocks: 65 MiB of scores, which backends that keep them in memory take in two
+ * portions. The map of each head alone, which they take at once, has the same bits. */
+START_TEST(heads_come_in_portions)
+{
+    struct test_case all = *case_named("beyond excess mean row f16");
+    all.params.tail = DRAFT_TAIL_DROP;
+    all.params.tile = (struct draft_tile){1, 2, 2};
+    all.params.shape = (struct draft_shape){
+        .frames = 1, .height = 40, .width = 92, .heads = 5, .kv_heads = 1, .dim = 8};
+    struct test_case alone = all;
+    alone.params.shape.heads = 1;
+    for (size_t d = 0; d < device_count; d++) {
+        if (!cells_take(&devices[d], &all))
+            continue;
+        if (strncmp(devices[d].info.name, "Simulated", 9) == 0) {
+            printf("    %s: left out, it would take minutes\n", devices[d].info.name);
+            continue;
+        }
+        struct problem problem, one;
+        struct rig rig, single;
+        rig_start(&rig, &problem, &devices[d], &all);
+        rig_start(&single, &one, &devices[d], &alone);
+        OK(rig_run(&rig, DRAFT_POOL | DRAFT_SCORE));
+        ck_assert(rig_intact(&rig, DRAFT_POOL | DRAFT_SCORE));
+        size_t map = (size_t)problem.grid.video_blocks * problem.grid.video_blocks * sizeof(float);
+        for (uint32_t h = 0; h < 5; h++) {
+            single.run.q.data =
+                rig.run.q.data + h * problem.q.head_stride * type_size(all.params.type);
+            single.run.q.token_stride = problem.q.token_stride;
+            single.run.k = rig.run.k;
+            OK(rig_run(&single, DRAFT_POOL | DRAFT_SCORE));
+            const uint8_t *want = buffer_get(&single.workspace) + single.layout.map;
+            const uint8_t *got = (const uint8_t *)rig_workspace(&rig, rig.layout.map) + h * map;
+            ck_assert_msg(memcmp(got, want, map) == 0, "head %u has another map", h);
+        }
+        rig_finish(&single, &one);
+        rig_finish(&rig, &problem);
+    }
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     device_count = devices_open(argc > 1 ? argv[1] : NULL, devices);
@@ -252,6 +297,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tests, parts_have_no_inner_order, 0, 3);
     tcase_add_test(tests, blocks_of_one_key_score_as_their_means);
     tcase_add_loop_test(tests, what_the_tail_says_exactly_is_left_out, 0, 2);
+    tcase_add_test(tests, heads_come_in_portions);
     suite_add_tcase(suite, tests);
     int status = suite_main(suite, false);
     devices_close(devices, device_count);
