@@ -23,7 +23,7 @@
 #define CUDA_PARTS_STEPS      16
 #define CUDA_PARTS_STAGES     3
 #define CUDA_PARTS_SHARED(dim)                                                                     \
-    (CUDA_PARTS_STAGES * CUDA_PARTS_KEY_BLOCKS * DRAFT_PARTS * (dim)*2) /* bytes, dynamic */
+    (CUDA_PARTS_STAGES * CUDA_PARTS_KEY_BLOCKS * DRAFT_PARTS * (dim)*2 + 1024) /* to align them */
 #define CUDA_PARTS_PITCH(s) (((s) + 7) / 8 * 8) /* f32 [heads of the portion][S][4][PITCH (S)] */
 
 #define CUDA_SELECT_THREADS 128

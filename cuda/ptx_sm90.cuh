@@ -204,6 +204,9 @@ template <u32 n> DEVICE void give_registers()
 // a: 64 rows, b: 128 rows, 16 of the depth (row_matrix).
 template <class T> DEVICE void multiply_rows(f32 (&c)[64], u64 a, u64 b, bool fresh);
 
+// a: registers, as in multiply_add of ptx.cuh; b: 64 rows, 16 of the depth (row_matrix).
+template <class T> DEVICE void multiply_rows(f32 (&c)[32], const u32 (&a)[4], u64 b, bool fresh);
+
 // a: registers, with the columns of a as in multiply_add of ptx.cuh; b: columns (column_matrix).
 template <class T> DEVICE void multiply_columns(f32 (&c)[64], const u32 (&a)[4], u64 b);
 template <class T> DEVICE void multiply_columns(f32 (&c)[32], const u32 (&a)[4], u64 b);
@@ -216,6 +219,14 @@ template <class T> DEVICE void multiply_columns(f32 (&c)[32], const u32 (&a)[4],
                      DRAFT_C64_NAMES "}, %64, %65, more, 1, 1, 0, 0;}"                             \
                      : DRAFT_C64                                                                   \
                      : "l"(a), "l"(b), "r"(fresh ? 1 : 0));                                        \
+    }                                                                                              \
+    template <> DEVICE void multiply_rows<T>(f32(&c)[32], const u32(&a)[4], u64 b, bool fresh)     \
+    {                                                                                              \
+        asm volatile("{.reg .pred more; setp.eq.u32 more, %37, 0;\n"                               \
+                     "wgmma.mma_async.sync.aligned.m64n64k16.f32." name "." name " {"              \
+                     DRAFT_C32_NAMES "}, {%32, %33, %34, %35}, %36, more, 1, 1, 0;}"               \
+                     : DRAFT_C32                                                                   \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(fresh ? 1 : 0));    \
     }                                                                                              \
     template <> DEVICE void multiply_columns<T>(f32(&c)[64], const u32(&a)[4], u64 b)              \
     {                                                                                              \

@@ -8,11 +8,11 @@ extern const uint32_t draft_fatbin_pool[], draft_fatbin_score[], draft_fatbin_sc
 extern const size_t draft_fatbin_pool_size, draft_fatbin_score_size, draft_fatbin_score_parts_size,
     draft_fatbin_select_size, draft_fatbin_attend_sm80_size;
 #ifdef DRAFT_CUDA_SM90
-extern const uint32_t draft_fatbin_attend_sm90[];
-extern const size_t draft_fatbin_attend_sm90_size;
-#else
-static const uint32_t draft_fatbin_attend_sm90[1]; /* its variant refuses */
-static const size_t draft_fatbin_attend_sm90_size = sizeof draft_fatbin_attend_sm90;
+extern const uint32_t draft_fatbin_score_parts_sm90[], draft_fatbin_attend_sm90[];
+extern const size_t draft_fatbin_score_parts_sm90_size, draft_fatbin_attend_sm90_size;
+#else /* their variants refuse */
+static const uint32_t draft_fatbin_score_parts_sm90[1], draft_fatbin_attend_sm90[1];
+static const size_t draft_fatbin_score_parts_sm90_size, draft_fatbin_attend_sm90_size;
 #endif
 
 const void *draft_cuda_image(enum cuda_module module)
@@ -21,6 +21,7 @@ const void *draft_cuda_image(enum cuda_module module)
         [CUDA_MODULE_POOL] = draft_fatbin_pool,
         [CUDA_MODULE_SCORE] = draft_fatbin_score,
         [CUDA_MODULE_SCORE_PARTS] = draft_fatbin_score_parts,
+        [CUDA_MODULE_SCORE_PARTS_SM90] = draft_fatbin_score_parts_sm90,
         [CUDA_MODULE_SELECT] = draft_fatbin_select,
         [CUDA_MODULE_ATTEND_SM80] = draft_fatbin_attend_sm80,
         [CUDA_MODULE_ATTEND_SM90] = draft_fatbin_attend_sm90,
@@ -34,6 +35,7 @@ size_t draft_cuda_image_size(enum cuda_module module)
         [CUDA_MODULE_POOL] = &draft_fatbin_pool_size,
         [CUDA_MODULE_SCORE] = &draft_fatbin_score_size,
         [CUDA_MODULE_SCORE_PARTS] = &draft_fatbin_score_parts_size,
+        [CUDA_MODULE_SCORE_PARTS_SM90] = &draft_fatbin_score_parts_sm90_size,
         [CUDA_MODULE_SELECT] = &draft_fatbin_select_size,
         [CUDA_MODULE_ATTEND_SM80] = &draft_fatbin_attend_sm80_size,
         [CUDA_MODULE_ATTEND_SM90] = &draft_fatbin_attend_sm90_size,
@@ -175,30 +177,28 @@ static uint64_t portion_heads(const struct draft_geometry *g)
     return div_up(head_count(g), portions);
 }
 
-static uint32_t parts_passes(const struct draft_geometry *g, struct cuda_pass *out)
+/* parts: but for which heads, and how many thread blocks. */
+static uint32_t parts_passes(const struct draft_geometry *g, struct cuda_pass parts,
+                             struct cuda_pass *out)
 {
-    static const char *const kernels[TYPES][2] = BY_TYPE_AND_DIM("score_parts");
     uint64_t rows = div_up(g->video_blocks * DRAFT_QUARTERS, CUDA_PARTS_ROWS);
     uint64_t spans = div_up(g->video_blocks, CUDA_PARTS_STEPS * CUDA_PARTS_KEY_BLOCKS);
     uint64_t portion = portion_heads(g);
     uint32_t n = 0;
     for (uint64_t first = 0; first < head_count(g); first += portion) {
         uint64_t rest = head_count(g) - first, heads = portion < rest ? portion : rest;
-        struct cuda_pass pass = {
+        parts.first = (uint32_t)first;
+        parts.step = (uint32_t)heads;
+        parts.blocks = heads * rows * spans;
+        out[n++] = parts;
+        out[n++] = (struct cuda_pass){
             .module = CUDA_MODULE_SCORE_PARTS,
-            .kernel = kernels[g->type - DRAFT_ABI_F16][g->dim > 64],
-            .first = (uint32_t)first,
-            .step = (uint32_t)heads,
-            .threads = CUDA_PARTS_THREADS,
-            .shared = parts_shared(g),
-            .blocks = heads * rows * spans,
+            .kernel = "draft_softmax_parts",
+            .first = parts.first,
+            .step = parts.step,
+            .threads = CUDA_SOFTMAX_THREADS,
+            .blocks = heads * g->video_blocks,
         };
-        out[n++] = pass;
-        pass.kernel = "draft_softmax_parts";
-        pass.threads = CUDA_SOFTMAX_THREADS;
-        pass.shared = 0;
-        pass.blocks = heads * g->video_blocks;
-        out[n++] = pass;
     }
     if (g->quarters)
         out[n++] = score_pass("draft_score_quarters", CUDA_SCORE_THREADS, quarter_blocks(g));
@@ -222,7 +222,38 @@ static const char *score_refuses(const struct cuda_caps *caps, const struct draf
 
 static uint32_t score_passes(const struct draft_geometry *g, struct cuda_pass *out)
 {
-    return has_excess(g) ? parts_passes(g, out) : plain_passes(g, out);
+    static const char *const kernels[TYPES][2] = BY_TYPE_AND_DIM("score_parts");
+    struct cuda_pass parts = {
+        .module = CUDA_MODULE_SCORE_PARTS,
+        .kernel = kernels[g->type - DRAFT_ABI_F16][g->dim > 64],
+        .threads = CUDA_PARTS_THREADS,
+        .shared = parts_shared(g),
+    };
+    return has_excess(g) ? parts_passes(g, parts, out) : plain_passes(g, out);
+}
+
+static const char *wgmma_refuses(const struct cuda_caps *caps, const struct draft_geometry *g)
+{
+#ifndef DRAFT_CUDA_SM90
+    return "it is not part of this build";
+#endif
+    if (!has_excess(g))
+        return "it has scorer EXCESS alone";
+    if (caps->major != 9 || caps->minor != 0)
+        return "the compute capability is not 9.0";
+    return score_refuses(caps, g);
+}
+
+static uint32_t wgmma_passes(const struct draft_geometry *g, struct cuda_pass *out)
+{
+    static const char *const kernels[TYPES][2] = BY_TYPE_AND_DIM("score_parts90");
+    struct cuda_pass parts = {
+        .module = CUDA_MODULE_SCORE_PARTS_SM90,
+        .kernel = kernels[g->type - DRAFT_ABI_F16][g->dim > 64],
+        .threads = CUDA_PARTS_THREADS,
+        .shared = parts_shared(g),
+    };
+    return parts_passes(g, parts, out);
 }
 
 static uint64_t score_scratch(const struct draft_geometry *g)
@@ -394,7 +425,10 @@ static const struct {
     const char *names[MOST_VARIANTS + 1];
 } tables[DRAFT_STAGES] = {
     {1, {{"simt", fits_all, pool_passes, NULL, NULL}}, {"simt"}},
-    {1, {{"simt", score_refuses, score_passes, score_scratch, NULL}}, {"simt"}},
+    {2,
+     {{"wgmma", wgmma_refuses, wgmma_passes, score_scratch, NULL},
+      {"simt", score_refuses, score_passes, score_scratch, NULL}},
+     {"wgmma", "simt"}},
     {1, {{"simt", fits_all, select_passes, select_scratch, NULL}}, {"simt"}},
     {2,
      {{"sm90", sm90_refuses, sm90_passes, sm90_scratch, "sm80"},

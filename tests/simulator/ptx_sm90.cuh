@@ -147,6 +147,11 @@ template <class T> void multiply_rows(f32 (&c)[64], u64 a, u64 b, bool fresh)
     simulator::multiply_group(c, 128, nullptr, a, b, false, fresh, std::is_same<T, BF16>::value);
 }
 
+template <class T> void multiply_rows(f32 (&c)[32], const u32 (&a)[4], u64 b, bool fresh)
+{
+    simulator::multiply_group(c, 64, a, 0, b, false, fresh, std::is_same<T, BF16>::value);
+}
+
 template <class T, u32 n> void multiply_columns(f32 (&c)[n], const u32 (&a)[4], u64 b)
 {
     static_assert(n == 64 || n == 32, "of 128 or 64 columns");
