@@ -16,17 +16,15 @@ static uint64_t scores_of(const struct draft_geometry *g, uint64_t heads)
 }
 
 /* Scorer EXCESS takes every head once, a portion at a time, each with its softmax behind it. */
-static void check_portions(const struct draft_geometry *g)
+static void check_portions(const struct draft_geometry *g, const struct cuda_variant *score)
 {
     struct cuda_pass passes[CUDA_MAX_PASSES];
-    size_t count;
-    const struct cuda_variant *score = draft_cuda_variants(DRAFT_SCORE, &count);
     uint32_t n = score->passes(g, passes), portions = 0;
     uint64_t scratch = score->scratch(g), heads = (uint64_t)g->batch * g->heads, next = 0;
     ck_assert_uint_le(n, CUDA_MAX_PASSES);
     for (; 2 * portions + 1 < n && next < heads; portions++) {
         const struct cuda_pass *parts = &passes[2 * portions], *softmax = parts + 1;
-        ck_assert_ptr_eq(strstr(parts->kernel, "draft_score_parts_"), parts->kernel);
+        ck_assert_ptr_eq(strstr(parts->kernel, "draft_score_parts"), parts->kernel);
         ck_assert_str_eq(softmax->kernel, "draft_softmax_parts");
         ck_assert_uint_eq(parts->first, next);
         ck_assert_uint_eq(softmax->first, next);
@@ -44,6 +42,8 @@ static void check_portions(const struct draft_geometry *g)
 
 START_TEST(portions_of_heads)
 {
+    size_t count;
+    const struct cuda_variant *score = draft_cuda_variants(DRAFT_SCORE, &count);
     static const uint32_t blocks[] = {1, 30, 900, 2047, 8000}, heads[] = {1, 5, 24, 63};
     for (size_t s = 0; s < sizeof blocks / sizeof *blocks; s++)
         for (size_t h = 0; h < sizeof heads / sizeof *heads; h++)
@@ -59,7 +59,8 @@ START_TEST(portions_of_heads)
                     .scorer = DRAFT_ABI_SCORER_EXCESS,
                     .tail = DRAFT_ABI_TAIL_MEAN,
                 };
-                check_portions(&g);
+                for (size_t v = 0; v < count; v++)
+                    check_portions(&g, &score[v]);
             }
 }
 END_TEST
