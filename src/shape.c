@@ -117,10 +117,12 @@ void draft_shape_defaults(struct draft_plan_params *p)
     bool plain = p->rule == DRAFT_RULE_PAPER || !leaves_out(p);
     if (p->rule == DRAFT_RULE_DEFAULT)
         p->rule = DRAFT_RULE_ROW;
-    if (p->scorer == DRAFT_SCORER_DEFAULT)
-        p->scorer = plain ? DRAFT_SCORER_MEAN : DRAFT_SCORER_MAX;
     if (p->tail == DRAFT_TAIL_DEFAULT)
         p->tail = plain ? DRAFT_TAIL_DROP : DRAFT_TAIL_MEAN;
+    if (p->scorer == DRAFT_SCORER_DEFAULT)
+        p->scorer = plain                        ? DRAFT_SCORER_MEAN
+                    : p->tail == DRAFT_TAIL_DROP ? DRAFT_SCORER_MAX
+                                                 : DRAFT_SCORER_EXCESS;
 }
 
 /* ---- Geometry ------------------------------------------------------------------------------ */

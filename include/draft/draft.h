@@ -210,7 +210,7 @@ typedef enum draft_force {
  * is the mean over the quarters, each with its share of the tokens, of softmax over j of x_bj. It
  * takes 64 products of means for each pair where MEAN takes one and MAX four. */
 typedef enum draft_scorer {
-    DRAFT_SCORER_DEFAULT = 0, /* MAX; MEAN with rule PAPER and where nothing is left out        */
+    DRAFT_SCORER_DEFAULT = 0, /* EXCESS; with tail DROP MAX; MEAN where tail's default is DROP  */
     DRAFT_SCORER_MEAN = 1,    /* scale <mean q_i, mean k_j> + ln n_j                            */
     DRAFT_SCORER_LSE = 2,     /* ln of the sum over a of n_ja exp(scale <mean q_i, mean k_ja>)  */
     DRAFT_SCORER_MAX = 3,     /* the largest over a of scale <mean q_i, mean k_ja> + ln n_ja    */
