@@ -126,6 +126,9 @@ struct test_case cases_tail[] = {
            SHAPE = {.batch = 2, .prefix = 9, GRID(4, 8, 18), .heads = 2, .kv_heads = 1, .dim = 40}),
     SHAPED("excess tile 1x8x16", DRAFT_BF16, SOME, EXCESS, MEAN, TILE(1, 8, 16),
            SHAPE = {GRID(2, 10, 19), .suffix = 21, .heads = 2, .dim = 128}),
+    /* 2 of 16 parts hold tokens, and their logits are so low that e^y is 0. */
+    SHAPED("excess tile two parts", DRAFT_F16, SOME, EXCESS, MEAN, TILE(1, 8, 16), .scale = -300,
+           SHAPE = {GRID(1, 2, 3), .suffix = 5, .heads = 8, .dim = 128}),
     SHAPED("excess tile one row", DRAFT_F16, SOME, EXCESS, GAP, TILE(1, 1, 128),
            SHAPE = {GRID(1, 1, 600), .heads = 1, .dim = 64}),
     SHAPED("excess tile one token", DRAFT_BF16, SOME, EXCESS, MEAN, TILE(1, 1, 1),
