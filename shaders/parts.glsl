@@ -58,9 +58,3 @@ Box pieces_of_quarter(uint quarter)
         pieces.size = uvec3(0);
     return pieces;
 }
-
-// Row `row` of the scratch of scorer EXCESS: x_bj, f32 [heads of a portion][S][4][S].
-Floats x_row(uint row)
-{
-    return Floats(at(part(G.scratch), row, G.video_blocks, 2));
-}

@@ -16,6 +16,9 @@
 #include "elements.glsl"
 #include "parts.glsl"
 
+#define CPU 0
+#include "x_rows.glsl"
+
 #define Q_BLOCKS 16
 #define K_BLOCKS 8
 #define THREADS 128 /* Q_BLOCKS x K_BLOCKS */
@@ -116,5 +119,5 @@ void main()
         return;
     uint info = span_info(j);
     [[unroll]] for (uint b = 0; b < DRAFT_QUARTERS; b++)
-        x_row((slot * s + i) * DRAFT_QUARTERS + b).v[j] = excess_of(sum[b], info);
+        x_row(slot, i * DRAFT_QUARTERS + b).v[j] = excess_of(sum[b], info);
 }

@@ -8,7 +8,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "tile.glsl"
 #include "quarter.glsl"
-#include "parts.glsl"
+#include "x_rows.glsl"
 
 #define THREADS 128
 
@@ -42,7 +42,7 @@ void main()
     vec4 share, most = vec4(-INF), sum = vec4(0);
     for (uint c = 0; c < DRAFT_QUARTERS; c++)
         share[c] = float(quarter_of(b, c).valid) / float(b.size);
-    Floats x = x_row(workgroup() * DRAFT_QUARTERS);
+    Floats x = x_row(slot, i * DRAFT_QUARTERS);
     for (uint j = id; j < s; j += THREADS)
         for (uint c = 0; c < DRAFT_QUARTERS; c++)
             most[c] = max(most[c], x.v[c * s + j]);

@@ -372,7 +372,7 @@ static const struct {
 } tables[DRAFT_STAGES] = {
     {1, {{"scalar", fits_all, pool_passes, NULL}}, {"scalar"}},
     {2,
-     {{"cpu_wide", not_processor, draft_vk_score_passes_cpu, draft_vk_score_scratch},
+     {{"cpu_wide", not_processor, draft_vk_score_passes_cpu, draft_vk_score_scratch_cpu},
       {"scalar", fits_all, draft_vk_score_passes, draft_vk_score_scratch}},
      {"cpu_wide", "scalar"}},
     {1, {{"scalar", fits_all, select_passes, select_scratch}}, {"scalar"}},

@@ -9,7 +9,7 @@
 
 #include "backend.h"
 
-enum { VK_MAX_PASSES = 17 };
+enum { VK_MAX_PASSES = 25 };
 
 /* Products of f16 matrices M x N x K summed up in f32 by a subgroup: bits. */
 enum { VK_MATRIX_16X16X16 = 1, VK_MATRIX_8X16X16 = 2, VK_MATRIX_8X8X8 = 4 };

@@ -60,11 +60,12 @@ static inline struct vk_shader fitting(const struct draft_geometry *g,
 
 /* ---- score: score.c --------------------------------------------------------------------------- */
 
-/* See vk_variant. The second for software drivers. */
+/* See vk_variant. Those with cpu are for software drivers. */
 uint32_t draft_vk_score_passes(const struct vk_caps *caps, const struct draft_geometry *g,
                                struct vk_pass *out);
 uint32_t draft_vk_score_passes_cpu(const struct vk_caps *caps, const struct draft_geometry *g,
                                    struct vk_pass *out);
 uint64_t draft_vk_score_scratch(const struct draft_geometry *g);
+uint64_t draft_vk_score_scratch_cpu(const struct draft_geometry *g);
 
 #endif

@@ -5,13 +5,16 @@
 
 #define SCORE_SHADERS_OF_TYPE(type)                                                                \
     SHADER(score_parts_##type)                                                                     \
-    SHADERS_OF_CPU(score_parts_cpu_##type)
+    SHADER(score_parts_wide_##type)
 
 SHADER(score)
 SHADER(score_quarters)
 SHADER(score_bias)
 SHADER(softmax)
 SHADER(softmax_parts)
+SHADER(softmax_parts_cpu)
+SHADER(score_parts_cpu_64)
+SHADER(score_parts_cpu_128)
 SCORE_SHADERS_OF_TYPE(f16)
 SCORE_SHADERS_OF_TYPE(bf16)
 SCORE_SHADERS_OF_TYPE(f32)
@@ -63,9 +66,26 @@ static uint64_t portion_heads(const struct draft_geometry *g)
     return div_up(head_count(g), portions);
 }
 
+/* x_rows.glsl: WIDTH, and how many rows of it a head has. */
+static uint32_t wide_width(const struct draft_geometry *g)
+{
+    return g->dim > 64 ? 128 : 64;
+}
+
+static uint64_t wide_rows(const struct draft_geometry *g)
+{
+    return (uint64_t)(DRAFT_QUARTERS + DRAFT_PARTS) * g->video_blocks;
+}
+
 uint64_t draft_vk_score_scratch(const struct draft_geometry *g)
 {
     return has_excess(g) ? portion_heads(g) * excess_bytes(g) : 0;
+}
+
+uint64_t draft_vk_score_scratch_cpu(const struct draft_geometry *g)
+{
+    uint64_t wide = portion_heads(g) * wide_rows(g) * wide_width(g) * sizeof(float);
+    return has_excess(g) ? draft_vk_score_scratch(g) + wide : 0;
 }
 
 enum { PARTS_Q_BLOCKS = 16, PARTS_K_BLOCKS = 8 };          /* score_parts.comp     */
@@ -98,6 +118,19 @@ static double parts_cpu_work(const struct draft_geometry *g)
     return parts_work_of(g, PARTS_CPU_Q_BLOCKS * PARTS_CPU_K_BLOCKS);
 }
 
+enum { WIDE_CHUNKS = 1024, WIDE_CHUNK = 8 }; /* score_parts_wide.comp */
+
+static uint64_t wide_groups(const struct draft_geometry *g)
+{
+    return portion_heads(g) * div_up(wide_rows(g) * wide_width(g) / WIDE_CHUNK, WIDE_CHUNKS);
+}
+
+static double wide_work(const struct draft_geometry *g)
+{
+    (void)g;
+    return 8.0 * WIDE_CHUNKS * WIDE_CHUNK;
+}
+
 static uint64_t portion_rows(const struct draft_geometry *g)
 {
     return portion_heads(g) * g->video_blocks;
@@ -108,17 +141,19 @@ static double quarter_rows_work(const struct draft_geometry *g)
     return DRAFT_QUARTERS * row_work(g);
 }
 
-/* parts: the pass that fills scratch. The step is the first head of the portion. */
-static uint32_t portion_passes(const struct draft_geometry *g, struct vk_pass parts,
-                               struct vk_pass *out)
+enum { PORTION_PASSES = 3 };
+_Static_assert(MOST_PORTIONS *PORTION_PASSES + 1 <= VK_MAX_PASSES, "and one for the bias");
+
+/* For each portion the same passes; their step is its first head. */
+static uint32_t portion_passes(const struct draft_geometry *g, const struct vk_pass *passes,
+                               uint32_t count, struct vk_pass *out)
 {
     uint32_t n = 0;
-    for (uint64_t head = 0; head < head_count(g); head += portion_heads(g)) {
-        parts.step = (uint32_t)head;
-        out[n++] = parts;
-        out[n++] =
-            (struct vk_pass){CODE(softmax_parts), parts.step, portion_rows, quarter_rows_work};
-    }
+    for (uint64_t head = 0; head < head_count(g); head += portion_heads(g))
+        for (uint32_t i = 0; i < count; i++) {
+            out[n] = passes[i];
+            out[n++].step = (uint32_t)head;
+        }
     return n;
 }
 
@@ -134,16 +169,11 @@ static uint32_t quarters_and_bias(const struct draft_geometry *g, bool quarters,
     return n;
 }
 
-/* parts: for scorer EXCESS. */
-static uint32_t passes_with(const struct draft_geometry *g, struct vk_pass parts,
-                            struct vk_pass *out)
+/* Of all scorers but EXCESS. */
+static uint32_t plain_passes(const struct draft_geometry *g, struct vk_pass *out)
 {
     bool mean = g->scorer == DRAFT_ABI_SCORER_MEAN;
     uint32_t n = 0;
-    if (has_excess(g)) {
-        n = portion_passes(g, parts, out);
-        return n + quarters_and_bias(g, false, out + n);
-    }
     if (mean)
         out[n++] = (struct vk_pass){CODE(score), 0, score_groups, score_work};
     n += quarters_and_bias(g, !mean, out + n);
@@ -156,17 +186,28 @@ uint32_t draft_vk_score_passes(const struct vk_caps *caps, const struct draft_ge
 {
     (void)caps;
     const struct vk_shader shaders[] = BY_TYPE(score_parts, );
-    return passes_with(g, (struct vk_pass){shaders[g->type - 1], 0, parts_groups, parts_work}, out);
+    const struct vk_pass portion[] = {
+        {shaders[g->type - 1], 0, parts_groups, parts_work},
+        {CODE(softmax_parts), 0, portion_rows, quarter_rows_work},
+    };
+    if (!has_excess(g))
+        return plain_passes(g, out);
+    uint32_t n = portion_passes(g, portion, 2, out);
+    return n + quarters_and_bias(g, false, out + n);
 }
 
 uint32_t draft_vk_score_passes_cpu(const struct vk_caps *caps, const struct draft_geometry *g,
                                    struct vk_pass *out)
 {
     (void)caps;
-    const struct vk_shader exact[2][3] = {BY_TYPE(score_parts_cpu, _64),
-                                          BY_TYPE(score_parts_cpu, _128)};
-    const struct vk_shader padded[2][3] = {BY_TYPE(score_parts_cpu, _64_padded),
-                                           BY_TYPE(score_parts_cpu, _128_padded)};
-    struct vk_shader shader = fitting(g, exact, padded);
-    return passes_with(g, (struct vk_pass){shader, 0, parts_cpu_groups, parts_cpu_work}, out);
+    const struct vk_shader wide[] = BY_TYPE(score_parts_wide, ), parts[] = BY_DIM(score_parts_cpu);
+    const struct vk_pass portion[PORTION_PASSES] = {
+        {wide[g->type - 1], 0, wide_groups, wide_work},
+        {parts[g->dim > 64], 0, parts_cpu_groups, parts_cpu_work},
+        {CODE(softmax_parts_cpu), 0, portion_rows, quarter_rows_work},
+    };
+    if (!has_excess(g))
+        return plain_passes(g, out);
+    uint32_t n = portion_passes(g, portion, PORTION_PASSES, out);
+    return n + quarters_and_bias(g, false, out + n);
 }
