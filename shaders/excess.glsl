@@ -4,8 +4,8 @@
 // its parts. See DRAFT_PARTS and struct draft_geometry. Needs THREADS, and STEP, the number of
 // parts that are added at once, and parts.glsl.
 
-// The share that each part has of the tokens of a block, for each class of blocks. Part 0 always has
-// some.
+// The share that each part has of the tokens of a block, for each class of blocks. Part 0 always
+// has some.
 shared float shares[DRAFT_CLASS_TEXT][DRAFT_PARTS];
 
 // Ends with a barrier.

@@ -1,9 +1,9 @@
 #version 460
 // SPDX-License-Identifier: MIT
 //
-// pool for plans that want more than the mean of each video block: means of the quarters of k, or of
-// its parts and of the quarters of q; second moments of q and k; means rounded to the type of the
-// tensors.
+// pool for plans that want more than the mean of each video block: means of the quarters of k, or
+// of its parts and of the quarters of q; second moments of q and k; means rounded to the type of
+// the tensors.
 //
 //   workgroup   one block of one head of one tensor
 //   invocation  4 elements (id % LANES) of the tokens of quarter id / LANES
@@ -69,15 +69,16 @@ Block part_of(Block b, uvec3 piece)
                  tokens, size.x * size.y * size.z);
 }
 
-// As add_up, over the parts of this invocation's quarter of block b, whose means are stored as those
-// of block `row`.
+// As add_up, over the parts of this invocation's quarter of block b, whose means are stored as
+// those of block `row`.
 vec4 add_up_parts(Source s, Block b, uint row)
 {
     vec4 sum = vec4(0), more, squares;
     Box pieces = pieces_of_quarter(QUARTER);
     for (uint i = 0; i < box_tokens(pieces); i++) {
         uvec3 size = max(pieces.size, uvec3(1)); // as in part_of
-        uvec3 piece = pieces.first + uvec3(i % size.x, i / size.x % size.y, i / (size.x * size.y));
+        uvec3 piece = uvec3(i % size.x, i / size.x % size.y, i / (size.x * size.y));
+        piece += pieces.first;
         Block some = part_of(b, piece);
         add_up(s, some, vec4(0), more, squares);
         sum += more;

@@ -55,9 +55,10 @@ void load_stages(Rows q, Rows k, uint from)
 {
     [[unroll]] for (uint i = 0; i < Q_ROWS * STEP_UNITS / THREADS; i++) {
         uint n = i * THREADS + ID, row = n / STEP_UNITS, d = n % STEP_UNITS * PER_UNIT;
+        uint block = row / DRAFT_QUARTERS, number = row % DRAFT_QUARTERS;
         uvec4 unit = unit_of(q, n, from);
         [[unroll]] for (uint e = 0; e < PER_UNIT; e++)
-            q_stage[d + e][row / DRAFT_QUARTERS][row % DRAFT_QUARTERS] = unpack4(unit, e / 4)[e % 4];
+            q_stage[d + e][block][number] = unpack4(unit, e / 4)[e % 4];
     }
     [[unroll]] for (uint i = 0; i < K_ROWS * STEP_UNITS / THREADS; i++) {
         uint n = i * THREADS + ID, row = n / STEP_UNITS, d = n % STEP_UNITS * PER_UNIT;

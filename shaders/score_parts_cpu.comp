@@ -7,8 +7,8 @@
 //   invocation  ROWS quarters, in registers (that is: vectors over the lanes, on the stack)
 //   step        STEP parts: products, then one step of the running sums of excess.glsl
 //
-// The parts are read at addresses that are the same for all invocations, see attend_cpu.comp, and as
-// f32, which score_parts_wide has made of them.
+// The parts are read at addresses that are the same for all invocations, see attend_cpu.comp, and
+// as f32, which score_parts_wide has made of them.
 //
 // Bound by multiply-adds and the loads that feed them: 128 x S^2 x dim flops for each head.
 #extension GL_GOOGLE_include_directive : require

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "passes.h"
 
+#define SHADERS_OF_CPU(name)                                                                       \
+    SHADER(name##_64)                                                                              \
+    SHADER(name##_128)                                                                             \
+    SHADER(name##_64_padded)                                                                       \
+    SHADER(name##_128_padded)
 #define SHADERS_OF_TYPE(type)                                                                      \
     SHADER(pool_##type)                                                                            \
     SHADER(pool_more_##type)                                                                       \
@@ -216,6 +221,14 @@ static const char *f16_refuses(const struct vk_caps *caps, const struct draft_ge
     if (!caps->f16)
         return "the device does not calculate with f16";
     return caps->max_shared < SHARED ? "workgroups share less than 30 KiB" : NULL;
+}
+
+/* Of shaders for dims of 64 and 128, exact and padded for those in between: [dim > 64][type]. */
+static struct vk_shader fitting(const struct draft_geometry *g, const struct vk_shader exact[2][3],
+                                const struct vk_shader padded[2][3])
+{
+    unsigned wide = g->dim > 64, type = g->type - 1;
+    return g->dim == (wide ? 128 : 64) ? exact[wide][type] : padded[wide][type];
 }
 
 static uint32_t cpu_pass(const struct draft_geometry *g, const struct vk_shader exact[2][3],

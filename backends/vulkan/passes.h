@@ -9,12 +9,6 @@
 #define SHADER(name)                                                                               \
     extern const uint32_t draft_spirv_##name[];                                                    \
     extern const size_t draft_spirv_##name##_size;
-#define SHADERS_OF_CPU(name)                                                                       \
-    SHADER(name##_64)                                                                              \
-    SHADER(name##_128)                                                                             \
-    SHADER(name##_64_padded)                                                                       \
-    SHADER(name##_128_padded)
-
 /* clang-format off */
 #define CODE(name) {draft_spirv_##name, draft_spirv_##name##_size, 0}
 /* One shader for each type, in the order of DRAFT_ABI_F16 ... */
@@ -49,16 +43,7 @@ static inline double row_work(const struct draft_geometry *g)
     return 64.0 * g->video_blocks;
 }
 
-/* Of shaders for dims of 64 and 128, exact and padded for those in between: [dim > 64][type]. */
-static inline struct vk_shader fitting(const struct draft_geometry *g,
-                                       const struct vk_shader exact[2][3],
-                                       const struct vk_shader padded[2][3])
-{
-    unsigned wide = g->dim > 64, type = g->type - 1;
-    return g->dim == (wide ? 128 : 64) ? exact[wide][type] : padded[wide][type];
-}
-
-/* ---- score: score.c --------------------------------------------------------------------------- */
+/* ---- score: score.c -------------------------------------------------------------------------- */
 
 /* See vk_variant. Those with cpu are for software drivers. */
 uint32_t draft_vk_score_passes(const struct vk_caps *caps, const struct draft_geometry *g,

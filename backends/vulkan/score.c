@@ -47,8 +47,8 @@ static double score_work(const struct draft_geometry *g)
     return 8.0 * SCORE_ROWS * SCORE_COLUMNS * g->dim;
 }
 
-/* Scorer EXCESS keeps x_bj in scratch, 4 x S x S numbers for each head of a portion. Heads are taken
- * in as few portions as keep that within 64 MiB, or in 8. */
+/* Scorer EXCESS keeps x_bj in scratch, 4 x S x S numbers for each head of a portion. Heads are
+ * taken in as few portions as keep that within 64 MiB, or in 8. */
 enum { MOST_PORTIONS = 8, PORTION_BYTES = 64 << 20 };
 
 static uint64_t excess_bytes(const struct draft_geometry *g)
