@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vulkan/kernels.h"
 #include "vulkan_app.h"
 
 START_TEST(expected_results)
@@ -372,6 +373,46 @@ START_TEST(threads_record_one_plan)
 }
 END_TEST
 
+/* ---- Portions ---- */
+
+/* Scorer EXCESS takes the heads a portion at a time: each head once, in no more scratch than that. */
+START_TEST(portions_of_heads)
+{
+    static const struct {
+        uint32_t batch, heads, blocks, portion;
+    } rows[] = {
+        {1, 1, 990, 1},  {1, 24, 990, 4},  {2, 3, 100, 6},  {1, 5, 1440, 2},
+        {1, 3, 2048, 1}, {2, 20, 3000, 5}, {3, 3, 4000, 2}, {1, 7, 65535, 1},
+    };
+    size_t count;
+    const struct vk_variant *variants = draft_vk_variants(DRAFT_SCORE, &count);
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+        for (size_t v = 0; v < count; v++) {
+            struct draft_geometry g = {.batch = rows[r].batch,
+                                       .heads = rows[r].heads,
+                                       .dim = 64,
+                                       .type = DRAFT_ABI_BF16,
+                                       .video_blocks = rows[r].blocks,
+                                       .scorer = DRAFT_ABI_SCORER_EXCESS,
+                                       .tail = DRAFT_ABI_TAIL_GAP};
+            struct vk_caps caps = {0};
+            struct vk_pass passes[VK_MAX_PASSES];
+            uint32_t heads = g.batch * g.heads, n = variants[v].passes(&caps, &g, passes), at = 0;
+            for (uint32_t head = 0; head < heads; head += rows[r].portion) {
+                uint32_t first = at;
+                while (at < n - 1 && passes[at].step == head)
+                    at++;
+                ck_assert_msg(at >= first + 2, "row %zu: nothing begins at head %u", r, head);
+            }
+            ck_assert_uint_eq(at, n - 1); /* the last is the bias */
+            uint64_t x = (uint64_t)16 * g.video_blocks * g.video_blocks * rows[r].portion;
+            uint64_t scratch = variants[v].scratch(&g);
+            ck_assert_msg(scratch >= x && (strcmp(variants[v].name, "scalar") || scratch == x),
+                          "row %zu, %s: scratch", r, variants[v].name);
+        }
+}
+END_TEST
+
 static TCase *recording_tests(void)
 {
     TCase *tests = tcase_create("recording");
@@ -384,6 +425,7 @@ static TCase *recording_tests(void)
     tcase_add_test(tests, secondary_command_buffer);
     tcase_add_test(tests, one_workspace_twice);
     tcase_add_test(tests, threads_record_one_plan);
+    tcase_add_test(tests, portions_of_heads);
     return tests;
 }
 

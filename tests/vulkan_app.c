@@ -307,7 +307,8 @@ void app_memory_free(struct app_memory *memory, const struct app *app)
 struct test_device devices[MAX_DEVICES];
 size_t device_count;
 
-const char *const names[CASES] = {"dim 64 bf16", "tile 2x3x4", "batch valid gaps"};
+const char *const names[CASES] = {"dim 64 bf16", "tile 2x3x4", "batch valid gaps",
+                                  "beyond excess gap floor bf16"};
 
 void fill(struct rig *rig, int inputs)
 {

@@ -122,7 +122,7 @@ extern size_t device_count;
 
 enum { ALL_STAGES = DRAFT_POOL | DRAFT_SCORE | DRAFT_SELECT | DRAFT_ATTEND };
 
-enum { CASES = 3, INPUTS = 2 };
+enum { CASES = 4, INPUTS = 2 };
 extern const char *const names[CASES];
 
 void setup_rig(struct rig *rig, struct test_device *device, struct problem *problem,
