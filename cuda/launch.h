@@ -23,8 +23,10 @@
 #define CUDA_PARTS_STEPS      16
 #define CUDA_PARTS_STAGES     3
 #define CUDA_PARTS_SHARED(dim)                                                                     \
-    (CUDA_PARTS_STAGES * CUDA_PARTS_KEY_BLOCKS * DRAFT_PARTS * (dim)*2 + 1024) /* to align them */
-#define CUDA_PARTS_PITCH(s) (((s) + 7) / 8 * 8) /* f32 [heads of the portion][S][4][PITCH (S)] */
+    (CUDA_PARTS_STAGES * CUDA_PARTS_KEY_BLOCKS * DRAFT_PARTS * (dim)*2) /* bytes, dynamic */
+#define CUDA_PARTS90_SHARED(dim) (CUDA_PARTS_SHARED(dim) + 1024)        /* to align them */
+/* Of a row of scores, f32 [heads of the portion][S][4][pitch]. */
+#define CUDA_PARTS_PITCH(s) (((s) + 7) / 8 * 8)
 
 #define CUDA_SELECT_THREADS 128
 #define CUDA_SELECT_ROWS    20   /* select_head: rows of a head for each thread block           */

@@ -27,7 +27,7 @@
 
 // mma.m16n8k16.
 struct WarpMatrices {
-    static constexpr u32 FIRST = WARP_ROWS, BETWEEN = 16;
+    static constexpr u32 FIRST = WARP_ROWS, BETWEEN = 16, ALIGNMENT = ROW_BYTES;
 
     static DEVICE void arrived() {}
 

@@ -8,7 +8,7 @@
 constexpr f32 LOG2_E = 1.44269504088896341f;
 
 // What multiplies is a class M: 16 rows of a warp begin at row M::FIRST x its number, the others
-// M::BETWEEN rows further on.
+// M::BETWEEN rows further on. It takes stages at multiples of M::ALIGNMENT bytes.
 template <u32 DIM> using Queries = u32[DIM / 16][FRAGMENTS][4];
 typedef f32 Products[FRAGMENTS][COLUMNS / 2];
 
@@ -95,7 +95,8 @@ template <class T, u32 DIM, class M> DEVICE void score_parts(const draft_args &a
     SHARED_ARRAY(f32, size, CLASSES);
     SHARED_ARRAY(u32, parts, CLASSES);
     Shares shares = {of, size, parts};
-    u32 stages = (shared_address(dynamic_shared<Unit>()) + 1023) / 1024 * 1024;
+    u32 stages = shared_address(dynamic_shared<Unit>());
+    stages = div_up(stages, M::ALIGNMENT) * M::ALIGNMENT;
     Geometry g = geometry_of(a);
     Work w = work_of(a);
     u32 kv_head = w.head / g->heads * g->kv_heads + w.head % g->heads / g->group;

@@ -10,7 +10,7 @@
 
 // wgmma.m64n64k16.
 struct GroupMatrices {
-    static constexpr u32 FIRST = 16, BETWEEN = 64;
+    static constexpr u32 FIRST = 16, BETWEEN = 64, ALIGNMENT = 8 * ROW_BYTES;
     static_assert(THREADS == WARP_GROUP && COLUMNS == 64, "one warp group, 64 columns");
 
     // What this thread has copied becomes visible to the matrix units.

@@ -232,6 +232,11 @@ static uint32_t score_passes(const struct draft_geometry *g, struct cuda_pass *o
     return has_excess(g) ? parts_passes(g, parts, out) : plain_passes(g, out);
 }
 
+static uint32_t parts90_shared(const struct draft_geometry *g)
+{
+    return g->dim > 64 ? CUDA_PARTS90_SHARED(128) : CUDA_PARTS90_SHARED(64);
+}
+
 static const char *wgmma_refuses(const struct cuda_caps *caps, const struct draft_geometry *g)
 {
 #ifndef DRAFT_CUDA_SM90
@@ -241,7 +246,9 @@ static const char *wgmma_refuses(const struct cuda_caps *caps, const struct draf
         return "it has scorer EXCESS alone";
     if (caps->major != 9 || caps->minor != 0)
         return "the compute capability is not 9.0";
-    return score_refuses(caps, g);
+    if (caps->shared < parts90_shared(g))
+        return "the device's thread blocks have too little shared memory";
+    return NULL;
 }
 
 static uint32_t wgmma_passes(const struct draft_geometry *g, struct cuda_pass *out)
@@ -251,7 +258,7 @@ static uint32_t wgmma_passes(const struct draft_geometry *g, struct cuda_pass *o
         .module = CUDA_MODULE_SCORE_PARTS_SM90,
         .kernel = kernels[g->type - DRAFT_ABI_F16][g->dim > 64],
         .threads = CUDA_PARTS_THREADS,
-        .shared = parts_shared(g),
+        .shared = parts90_shared(g),
     };
     return parts_passes(g, parts, out);
 }
