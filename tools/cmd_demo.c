@@ -288,7 +288,7 @@ static void print_table(const struct demo *d, double sparsity, double noise)
     program_table_print(table);
     printf("\npaper: the reference's rule and tile; default: this library's settings, with one "
            "pooled\n"
-           "key for each block that is left out; drop: the same without them.\n"
+           "key for each block that is left out; drop: nothing in their place.\n"
            "kept: pairs of video blocks; work: pairs of tokens, pooled keys counted; recall: share "
            "of\n"
            "dense attention's mass on the kept keys.\n");
