@@ -93,6 +93,12 @@ void draft_quarter_sizes(const struct draft_geometry *g, uint32_t j,
 /* Tokens of each of its parts, likewise. */
 void draft_part_sizes(const struct draft_geometry *g, uint32_t j, uint32_t sizes[DRAFT_PARTS]);
 
+/* Backends that keep the scores of EXCESS in memory take the heads of all samples in portions: the
+ * fewest, at most DRAFT_MOST_PORTIONS, whose scores are no more than 64 MiB. How many heads a portion
+ * has, but for the last, which may have fewer; bytes: of one head's scores. */
+enum { DRAFT_MOST_PORTIONS = 8 };
+uint64_t draft_portion_heads(const struct draft_geometry *g, uint64_t bytes);
+
 /* Video key blocks that are forced for video query block i, ascending, written to out where out is
  * not NULL; returns how many. */
 uint32_t draft_forced_blocks(const struct draft_geometry *g, uint32_t i, uint32_t *out);

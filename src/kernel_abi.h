@@ -111,7 +111,7 @@ struct draft_geometry {
     addr bias;     /* f32 [batch, heads, S, bias_stride]; where tail is not DROP               */
     addr scratch;  /* the backend's own, plan->scratch_size bytes                              */
     addr quarters; /* f32 [batch, kv_heads, S, 4, dim]: mean k of each quarter, 0 where it holds no
-                      tokens; where scorer is not MEAN or tail is GAP                           */
+                      tokens; where scorer is LSE or MAX, or tail is GAP                        */
     addr moment_q; /* f32 [batch, heads, S, dim]: mean of q^2; with FITTED                     */
     addr moment_k; /* f32 [batch, kv_heads, S, dim]: mean of (k - mean k)^2; with FITTED       */
     addr tail_k, tail_v;   /* pooled_k and pooled_v, rounded to the type of the tensors, packed:

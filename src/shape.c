@@ -499,3 +499,12 @@ void draft_part_sizes(const struct draft_geometry *g, uint32_t j, uint32_t sizes
                     piece_length(h, g->tile_h, g->cut_h, box.height) *
                     piece_length(w, g->tile_w, g->cut_w, box.width);
 }
+
+uint64_t draft_portion_heads(const struct draft_geometry *g, uint64_t bytes)
+{
+    const uint64_t enough = 64 << 20, heads = (uint64_t)g->batch * g->heads;
+    uint64_t portions = 1;
+    while (portions < DRAFT_MOST_PORTIONS && (heads + portions - 1) / portions * bytes > enough)
+        portions++;
+    return (heads + portions - 1) / portions;
+}

@@ -263,7 +263,8 @@ class Session:
         row = {"shape": case.name, "tokens": case.tokens, "heads": shape.heads, "dim": shape.dim,
                "sparsity": sparsity, "lists": kind,
                "scorer": word_of(libdraft.SCORERS, layout.scorer),
-               "tail": word_of(libdraft.TAILS, layout.tail), "kept": pairs / case.tokens ** 2 / shape.heads,
+               "tail": word_of(libdraft.TAILS, layout.tail),
+               "kept": pairs / case.tokens ** 2 / shape.heads,
                "flops": 4.0 * shape.dim * pairs, "blocks": layout.blocks,
                "tile": [layout.tile.t, layout.tile.h, layout.tile.w],
                "kernels": {name: plan.kernel(bit) for name, bit in libdraft.STAGES.items()}}

@@ -154,27 +154,16 @@ static uint32_t plain_passes(const struct draft_geometry *g, struct cuda_pass *o
 
 /* ---- score with EXCESS ----------------------------------------------------------------------- */
 
-enum { MOST_PORTIONS = 8 };
-
 static uint32_t parts_shared(const struct draft_geometry *g)
 {
     return g->dim > 64 ? CUDA_PARTS_SHARED(128) : CUDA_PARTS_SHARED(64);
 }
 
-static uint64_t parts_bytes(const struct draft_geometry *g, uint64_t heads)
+/* Of one head's scores. */
+static uint64_t parts_bytes(const struct draft_geometry *g)
 {
-    return heads * g->video_blocks * DRAFT_QUARTERS * CUDA_PARTS_PITCH((uint64_t)g->video_blocks) *
-           sizeof(float);
-}
-
-/* Heads whose scores are in memory at a time. */
-static uint64_t portion_heads(const struct draft_geometry *g)
-{
-    const uint64_t enough = 64 << 20; /* bytes */
-    uint64_t portions = 1;
-    while (portions < MOST_PORTIONS && parts_bytes(g, div_up(head_count(g), portions)) > enough)
-        portions++;
-    return div_up(head_count(g), portions);
+    return (uint64_t)g->video_blocks * DRAFT_QUARTERS *
+           CUDA_PARTS_PITCH((uint64_t)g->video_blocks) * sizeof(float);
 }
 
 /* parts: but for which heads, and how many thread blocks. */
@@ -183,7 +172,7 @@ static uint32_t parts_passes(const struct draft_geometry *g, struct cuda_pass pa
 {
     uint64_t rows = div_up(g->video_blocks * DRAFT_QUARTERS, CUDA_PARTS_ROWS);
     uint64_t spans = div_up(g->video_blocks, CUDA_PARTS_STEPS * CUDA_PARTS_KEY_BLOCKS);
-    uint64_t portion = portion_heads(g);
+    uint64_t portion = draft_portion_heads(g, parts_bytes(g));
     uint32_t n = 0;
     for (uint64_t first = 0; first < head_count(g); first += portion) {
         uint64_t rest = head_count(g) - first, heads = portion < rest ? portion : rest;
@@ -204,7 +193,7 @@ static uint32_t parts_passes(const struct draft_geometry *g, struct cuda_pass pa
         out[n++] = score_pass("draft_score_quarters", CUDA_SCORE_THREADS, quarter_blocks(g));
     return tail_passes(g, n, out);
 }
-_Static_assert(2 * MOST_PORTIONS + 1 <= CUDA_MAX_PASSES, "passes of score");
+_Static_assert(2 * DRAFT_MOST_PORTIONS + 1 <= CUDA_MAX_PASSES, "passes of score");
 
 static bool has_excess(const struct draft_geometry *g)
 {
@@ -265,7 +254,8 @@ static uint32_t wgmma_passes(const struct draft_geometry *g, struct cuda_pass *o
 
 static uint64_t score_scratch(const struct draft_geometry *g)
 {
-    return has_excess(g) ? parts_bytes(g, portion_heads(g)) : 0;
+    uint64_t bytes = parts_bytes(g);
+    return has_excess(g) ? draft_portion_heads(g, bytes) * bytes : 0;
 }
 
 /* ---- select ---------------------------------------------------------------------------------- */

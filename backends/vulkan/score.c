@@ -47,23 +47,15 @@ static double score_work(const struct draft_geometry *g)
     return 8.0 * SCORE_ROWS * SCORE_COLUMNS * g->dim;
 }
 
-/* Scorer EXCESS keeps x_bj in scratch, 4 x S x S numbers for each head of a portion. Heads are
- * taken in as few portions as keep that within 64 MiB, or in 8. */
-enum { MOST_PORTIONS = 8, PORTION_BYTES = 64 << 20 };
-
+/* Scorer EXCESS keeps x_bj in scratch, 4 x S x S numbers for each head of a portion. */
 static uint64_t excess_bytes(const struct draft_geometry *g)
 {
     return (uint64_t)g->video_blocks * g->video_blocks * DRAFT_QUARTERS * sizeof(float);
 }
 
-/* Heads of all portions but the last, which may have fewer. */
 static uint64_t portion_heads(const struct draft_geometry *g)
 {
-    uint64_t portions = 1;
-    while (portions < MOST_PORTIONS &&
-           div_up(head_count(g), portions) * excess_bytes(g) > PORTION_BYTES)
-        portions++;
-    return div_up(head_count(g), portions);
+    return draft_portion_heads(g, excess_bytes(g));
 }
 
 /* x_rows.glsl: WIDTH, and how many rows of it a head has. */
@@ -142,7 +134,7 @@ static double quarter_rows_work(const struct draft_geometry *g)
 }
 
 enum { PORTION_PASSES = 3 };
-_Static_assert(MOST_PORTIONS *PORTION_PASSES + 1 <= VK_MAX_PASSES, "and one for the bias");
+_Static_assert(DRAFT_MOST_PORTIONS *PORTION_PASSES + 1 <= VK_MAX_PASSES, "and one for the bias");
 
 /* For each portion the same passes; their step is its first head. */
 static uint32_t portion_passes(const struct draft_geometry *g, const struct vk_pass *passes,

@@ -307,9 +307,9 @@ struct draft_layout {
     uint64_t tail_k, tail_v; /* [batch, kv_heads, S, dim] of the plan's type: pooled_k and pooled_v,
                                 rounded. tail MEAN, GAP, FITTED                                   */
     uint64_t factors;        /* f32 [batch, heads]: c of each head, 0 to 1.5. tail FITTED         */
-    uint64_t parts_q; /* [batch, heads, S, 4, dim] of the plan's type: mean q of each quarter */
-    uint64_t parts_k; /* [batch, kv_heads, S, 16, dim] of the plan's type: mean k of each part.
-                                Both 0 where one holds no tokens. scorer EXCESS                  */
+    uint64_t parts_q, parts_k; /* [batch, heads, S, 4, dim] and [batch, kv_heads, S, 16, dim] of the
+                                  plan's type: mean q of each quarter, mean k of each part, 0 where
+                                  it holds no tokens. scorer EXCESS                               */
 };
 
 DRAFT_EXPORT void draft_plan_layout(const draft_plan *plan, struct draft_layout *out);
