@@ -137,8 +137,10 @@ static int compare(const uint16_t *split, const uint16_t *whole, size_t count, i
     int failed = 0;
     for (size_t i = 0; i < count; i++) {
         float difference = fabsf(from_bf16(split[i]) - from_bf16(whole[i]));
-        worst = fmaxf(worst, difference);
-        failed |= !(difference <= bound); /* NaN too */
+        if (difference > worst)
+            worst = difference;
+        if (!(difference <= bound)) /* NaN too */
+            failed = 1;
     }
     printf("largest difference to one device: %g (at most %g)\n", (double)worst, (double)bound);
     return failed;
