@@ -57,3 +57,23 @@ float excess(Parts p, float tokens)
     float log_sum = log(p.sum), gap = max(log_sum + p.below, 0.0);
     return log(tokens) + p.most + log_sum + log(1.0 - (1.0 - DRAFT_EXCESS_LEAST) * exp(-gap));
 }
+
+#if STEP == DRAFT_PARTS
+// The shares of the parts of a key block with this info.
+void shares_of(uint info, out float w[DRAFT_PARTS])
+{
+    [[unroll]] for (uint c = 0; c < DRAFT_PARTS; c++)
+        w[c] = shares[info >> 8][c];
+}
+
+// x from the products with all parts. w: their shares.
+float excess_of(vec4 products[DRAFT_PARTS / 4], float w[DRAFT_PARTS], uint info)
+{
+    float y[DRAFT_PARTS];
+    [[unroll]] for (uint c = 0; c < DRAFT_PARTS; c++)
+        y[c] = products[c / 4][c % 4] * G.scale;
+    Parts p = Parts(0.0, 0.0, 0.0, 0.0);
+    add_parts(p, true, y, w);
+    return excess(p, float(info & 0xffu));
+}
+#endif

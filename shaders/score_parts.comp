@@ -70,19 +70,6 @@ void load_stages(Rows q, Rows k, uint from)
     barrier();
 }
 
-// x of quarter `quarter`, from its products with the parts.
-float excess_of(vec4 products[DRAFT_PARTS / 4], uint info)
-{
-    float y[DRAFT_PARTS], w[DRAFT_PARTS];
-    [[unroll]] for (uint c = 0; c < DRAFT_PARTS; c++) {
-        y[c] = products[c / 4][c % 4] * G.scale;
-        w[c] = shares[info >> 8][c];
-    }
-    Parts p = Parts(0.0, 0.0, 0.0, 0.0);
-    add_parts(p, true, y, w);
-    return excess(p, float(info & 0xffu));
-}
-
 void main()
 {
     uint s = G.video_blocks, across = (s + K_BLOCKS - 1) / K_BLOCKS;
@@ -119,6 +106,8 @@ void main()
     if (i >= s || j >= s)
         return;
     uint info = span_info(j);
+    float w[DRAFT_PARTS];
+    shares_of(info, w);
     [[unroll]] for (uint b = 0; b < DRAFT_QUARTERS; b++)
-        x_row(slot, i * DRAFT_QUARTERS + b).v[j] = excess_of(sum[b], info);
+        x_row(slot, i * DRAFT_QUARTERS + b).v[j] = excess_of(sum[b], w, info);
 }

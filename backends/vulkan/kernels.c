@@ -265,13 +265,11 @@ static const char *cpu_refuses(const struct vk_caps *caps, const struct draft_ge
     return !why && caps->lane_loads ? "the driver loads for each lane by itself" : why;
 }
 
-/* The size of subgroups that matrices of `rows` rows demand: 32 where the device offers it, else the
- * largest; 0 where none of those offered fits. */
-static uint32_t coopmat_subgroup(const struct vk_caps *caps, uint32_t rows)
+uint32_t draft_vk_coopmat_subgroup(const struct vk_caps *caps, uint32_t least)
 {
     uint32_t found = 0;
     for (uint32_t size = caps->min_subgroup; size && size <= caps->max_subgroup; size *= 2)
-        if (size >= rows && size <= DRAFT_BLOCK && DRAFT_BLOCK / size <= caps->max_subgroups &&
+        if (size >= least && size <= DRAFT_BLOCK && DRAFT_BLOCK / size <= caps->max_subgroups &&
             found != 32)
             found = size;
     return found;
@@ -281,20 +279,20 @@ static uint32_t coopmat_pass(const struct vk_caps *caps, const struct draft_geom
                              const struct vk_shader shaders[2], uint32_t rows, struct vk_pass *out)
 {
     out[0] = (struct vk_pass){shaders[g->dim > 64], 0, query_blocks, cpu_work};
-    out[0].shader.subgroup = coopmat_subgroup(caps, rows);
+    out[0].shader.subgroup = draft_vk_coopmat_subgroup(caps, rows);
     return 1;
 }
 
-static const char *coopmat_refuses(const struct vk_caps *caps, const struct draft_geometry *g,
-                                   uint32_t shape, uint32_t rows)
+const char *draft_vk_coopmat_refuses(const struct vk_caps *caps, const struct draft_geometry *g,
+                                     uint32_t shape, uint32_t least)
 {
-    enum { SHARED = 20480 }; /* attend_matrix.comp takes a little less */
+    enum { SHARED = 20480 }; /* attend_matrix.comp and score_parts_matrix.comp take a little less */
     if (g->type == DRAFT_ABI_F32)
         return "it multiplies f16 and bf16 only";
     if (!((g->type == DRAFT_ABI_F16 ? caps->matrix_shapes : caps->matrix_shapes_bf16) & shape))
         return "the device has no matrices of this shape";
-    if (!coopmat_subgroup(caps, rows) &&
-        (caps->subgroup_size < rows || DRAFT_BLOCK % caps->subgroup_size))
+    if (!draft_vk_coopmat_subgroup(caps, least) &&
+        (caps->subgroup_size < least || DRAFT_BLOCK % caps->subgroup_size))
         return "no size of subgroups holds the rows of a matrix and divides the workgroup";
     return caps->max_shared < SHARED ? "workgroups share less than 20 KiB" : NULL;
 }
@@ -311,7 +309,7 @@ static const char *coopmat_refuses(const struct vk_caps *caps, const struct draf
     static const char *coopmat_##shape##_refuses(const struct vk_caps *caps,                       \
                                                  const struct draft_geometry *g)                   \
     {                                                                                              \
-        return coopmat_refuses(caps, g, bit, rows);                                                \
+        return draft_vk_coopmat_refuses(caps, g, bit, rows);                                       \
     }
 COOPMAT(16x16x16, VK_MATRIX_16X16X16, 16)
 COOPMAT(8x16x16, VK_MATRIX_8X16X16, 8)
@@ -326,7 +324,7 @@ static const char *coopmat2_refuses(const struct vk_caps *caps, const struct dra
         return "the device does not reduce, convert and map matrices";
     if (!((g->type == DRAFT_ABI_F16 ? caps->matrix_shapes : caps->matrix_shapes_bf16) & shape))
         return "the device has no matrices of this shape and type";
-    if (!coopmat_subgroup(caps, rows) &&
+    if (!draft_vk_coopmat_subgroup(caps, rows) &&
         (caps->subgroup_size < rows || DRAFT_BLOCK % caps->subgroup_size))
         return "no size of subgroups holds the rows of a matrix and divides the workgroup";
     return NULL;
@@ -378,16 +376,27 @@ static uint32_t workgroup_passes(const struct vk_caps *caps, const struct draft_
 
 enum { MOST_VARIANTS = 11 };
 
+#define SCORE_COOPMAT(shape)                                                                       \
+    {                                                                                              \
+        "coopmat_parts_" #shape, draft_vk_score_refuses_##shape, draft_vk_score_passes_##shape,    \
+            draft_vk_score_scratch                                                                 \
+    }
+
 static const struct {
     size_t count;
     struct vk_variant variants[MOST_VARIANTS];
     const char *names[MOST_VARIANTS + 1];
 } tables[DRAFT_STAGES] = {
     {1, {{"scalar", fits_all, pool_passes, NULL}}, {"scalar"}},
-    {2,
+    /* No self-test looks at a map: matrix units are taken only where $DRAFT_KERNEL asks for them. */
+    {5,
      {{"cpu_wide", not_processor, draft_vk_score_passes_cpu, draft_vk_score_scratch_cpu},
-      {"scalar", fits_all, draft_vk_score_passes, draft_vk_score_scratch}},
-     {"cpu_wide", "scalar"}},
+      {"scalar", fits_all, draft_vk_score_passes, draft_vk_score_scratch},
+      SCORE_COOPMAT(16x16x16),
+      SCORE_COOPMAT(8x16x16),
+      SCORE_COOPMAT(8x8x8)},
+     {"cpu_wide", "scalar", "coopmat_parts_16x16x16", "coopmat_parts_8x16x16",
+      "coopmat_parts_8x8x8"}},
     {1, {{"scalar", fits_all, select_passes, select_scratch}}, {"scalar"}},
     {11,
      {{"cpu", cpu_refuses, cpu_passes, NULL},

@@ -18,6 +18,14 @@ SHADER(score_parts_cpu_128)
 SCORE_SHADERS_OF_TYPE(f16)
 SCORE_SHADERS_OF_TYPE(bf16)
 SCORE_SHADERS_OF_TYPE(f32)
+#define SCORE_SHADERS_OF_COOPMAT(shape)                                                            \
+    SHADER(score_parts_coopmat_##shape##_64)                                                       \
+    SHADER(score_parts_coopmat_##shape##_128)                                                      \
+    SHADER(score_parts_coopmat_bf16_##shape##_64)                                                  \
+    SHADER(score_parts_coopmat_bf16_##shape##_128)
+SCORE_SHADERS_OF_COOPMAT(16x16x16)
+SCORE_SHADERS_OF_COOPMAT(8x16x16)
+SCORE_SHADERS_OF_COOPMAT(8x8x8)
 
 enum { SCORE_ROWS = 32, SCORE_COLUMNS = 64 }; /* score.glsl: TILE_ROWS, TILE_COLUMNS */
 
@@ -187,6 +195,52 @@ uint32_t draft_vk_score_passes(const struct vk_caps *caps, const struct draft_ge
     uint32_t n = portion_passes(g, portion, 2, out);
     return n + quarters_and_bias(g, false, out + n);
 }
+
+/* score_parts_matrix.comp: ROWS / DRAFT_QUARTERS, SPAN */
+enum { PARTS_MATRIX_Q_BLOCKS = 32, PARTS_MATRIX_K_BLOCKS = 64 };
+
+static uint64_t parts_matrix_groups(const struct draft_geometry *g)
+{
+    return portion_heads(g) * div_up(g->video_blocks, PARTS_MATRIX_Q_BLOCKS) *
+           div_up(g->video_blocks, PARTS_MATRIX_K_BLOCKS);
+}
+
+static double parts_matrix_work(const struct draft_geometry *g)
+{
+    return parts_work_of(g, PARTS_MATRIX_Q_BLOCKS * PARTS_MATRIX_K_BLOCKS);
+}
+
+/* pairs: score_parts_matrix.comp, PAIRS. */
+static uint32_t coopmat_passes(const struct vk_caps *caps, const struct draft_geometry *g,
+                               const struct vk_shader shaders[2], uint32_t pairs,
+                               struct vk_pass *out)
+{
+    struct vk_pass portion[] = {
+        {shaders[g->dim > 64], 0, parts_matrix_groups, parts_matrix_work},
+        {CODE(softmax_parts), 0, portion_rows, quarter_rows_work},
+    };
+    portion[0].shader.subgroup = draft_vk_coopmat_subgroup(caps, pairs);
+    uint32_t n = portion_passes(g, portion, 2, out);
+    return n + quarters_and_bias(g, false, out + n);
+}
+
+#define COOPMAT(shape, bit, pairs)                                                                 \
+    uint32_t draft_vk_score_passes_##shape(const struct vk_caps *caps,                             \
+                                           const struct draft_geometry *g, struct vk_pass *out)    \
+    {                                                                                              \
+        const struct vk_shader shaders[2][2] = {BY_DIM(score_parts_coopmat_##shape),               \
+                                                BY_DIM(score_parts_coopmat_bf16_##shape)};         \
+        return coopmat_passes(caps, g, shaders[g->type == DRAFT_ABI_BF16], pairs, out);            \
+    }                                                                                              \
+    const char *draft_vk_score_refuses_##shape(const struct vk_caps *caps,                         \
+                                               const struct draft_geometry *g)                     \
+    {                                                                                              \
+        return has_excess(g) ? draft_vk_coopmat_refuses(caps, g, bit, pairs)                       \
+                             : "it is for scorer EXCESS only";                                     \
+    }
+COOPMAT(16x16x16, VK_MATRIX_16X16X16, 32)
+COOPMAT(8x16x16, VK_MATRIX_8X16X16, 16)
+COOPMAT(8x8x8, VK_MATRIX_8X8X8, 8)
 
 uint32_t draft_vk_score_passes_cpu(const struct vk_caps *caps, const struct draft_geometry *g,
                                    struct vk_pass *out)
