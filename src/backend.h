@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a backend is to the core. A backend includes this and kernel_abi.h, nothing else of src/.
+ * What a backend is to the core. A backend includes this, kernel_abi.h and platform.h, nothing else of src/.
  * The core has checked every argument before it calls: backends trust their input. */
 #ifndef DRAFT_BACKEND_H
 #define DRAFT_BACKEND_H
@@ -11,6 +11,7 @@
 #include <draft/vulkan.h>
 
 #include "kernel_abi.h"
+#include "platform.h"
 
 enum { DRAFT_STAGES = 4 }; /* pool, score, select, attend: stage s is bit 1 << s */
 enum { DRAFT_MOST_VARIANTS = 32 };
@@ -26,7 +27,7 @@ const char *draft_stage_name(draft_stage stage);
 
 /* One line to the log, formatted like printf. log may be NULL. src/log.c. */
 void draft_log(const struct draft_log *log, draft_log_level level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    DRAFT_PRINTF(3, 4);
 
 /* All host memory of the library comes from here, zeroed, so that tests can make it fail.
  * count x size is checked for overflow. src/memory.c. */

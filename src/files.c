@@ -2,13 +2,9 @@
  *
  * Files that spare the next process some work, in the user's folder for caches: struct file_header,
  * then the content. Whatever is wrong with one, the library works as if it were not there. */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "backend.h"
 
@@ -27,32 +23,19 @@ uint64_t draft_hash(uint64_t before, const void *bytes, size_t size)
     return before;
 }
 
-/* The user's folder for caches; false where there is none. An empty or relative setting counts as
- * none. */
-static bool cache_folder(char *out)
-{
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int length = -1;
-    if (cache && *cache == '/')
-        length = snprintf(out, PATH_SIZE, "%s", cache);
-    else if (home && *home == '/')
-        length = snprintf(out, PATH_SIZE, "%s/.cache", home);
-    return length > 0 && length < PATH_SIZE;
-}
-
 /* Makes the folders where `make` is set. */
 static bool file_path(const char *name, bool make, char *out)
 {
     char folder[PATH_SIZE];
-    if (!cache_folder(folder))
+    if (!draft_cache_folder(folder, sizeof folder))
         return false;
-    if (make && mkdir(folder, 0700) && errno != EEXIST)
+    if (make && !draft_folder_make(folder))
         return false;
     size_t used = strlen(folder);
     int length = snprintf(folder + used, PATH_SIZE - used, "/draft");
     if (length < 0 || (size_t)length >= PATH_SIZE - used)
         return false;
-    if (make && mkdir(folder, 0700) && errno != EEXIST)
+    if (make && !draft_folder_make(folder))
         return false;
     length = snprintf(out, PATH_SIZE, "%s/%s", folder, name);
     return length > 0 && length < PATH_SIZE;
@@ -95,7 +78,7 @@ draft_status draft_file_load(const struct draft_log *log, const char *name, cons
     char path[PATH_SIZE];
     *data = NULL;
     *size = 0;
-    FILE *file = file_path(name, false, path) ? fopen(path, "rbe") : NULL;
+    FILE *file = file_path(name, false, path) ? draft_file_open(path) : NULL;
     if (!file)
         return DRAFT_OK;
     draft_status status = read_file(log, file, magic, data, size);
@@ -105,15 +88,10 @@ draft_status draft_file_load(const struct draft_log *log, const char *name, cons
     return status;
 }
 
-static bool write_file(int descriptor, const char *magic, const void *data, size_t size)
+static bool write_file(FILE *file, const char *magic, const void *data, size_t size)
 {
     struct file_header header = {.size = size, .hash = draft_hash(DRAFT_HASH, data, size)};
     memcpy(header.magic, magic, sizeof header.magic);
-    FILE *file = fdopen(descriptor, "wb");
-    if (!file) {
-        close(descriptor);
-        return false;
-    }
     bool ok = fwrite(&header, sizeof header, 1, file) == 1 && fwrite(data, 1, size, file) == size;
     return fclose(file) == 0 && ok;
 }
@@ -128,10 +106,9 @@ void draft_file_save(const struct draft_log *log, const char *name, const char *
     int length = snprintf(other, sizeof other, "%s.XXXXXX", path);
     if (length < 0 || length >= PATH_SIZE)
         return;
-    int descriptor = mkostemp(other, O_CLOEXEC);
-    bool ok =
-        descriptor >= 0 && write_file(descriptor, magic, data, size) && rename(other, path) == 0;
+    FILE *file = draft_file_create(other);
+    bool ok = file && write_file(file, magic, data, size) && draft_file_rename(other, path);
     draft_log(log, DRAFT_LOG_DEBUG, "%s %s", path, ok ? "written" : "could not be written");
-    if (descriptor >= 0 && !ok)
-        unlink(other);
+    if (file && !ok)
+        draft_file_remove(other);
 }

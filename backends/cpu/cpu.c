@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdio.h>
 #include <string.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
 #include "cpu.h"
 
@@ -60,32 +58,6 @@ static const char *const *variants(draft_stage stage)
 
 /* ---- Device ---------------------------------------------------------------------------------- */
 
-static uint32_t processors(void)
-{
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (uint32_t)n : 1;
-}
-
-static void device_name(char *name, size_t size)
-{
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    char line[256];
-    struct utsname system = {0};
-    uname(&system);
-    snprintf(name, size, "%s processor", system.machine);
-    while (file && fgets(line, sizeof line, file)) {
-        char *value = strchr(line, ':');
-        if (!value || strncmp(line, "model name", 10) != 0)
-            continue;
-        value += value[1] == ' ' ? 2 : 1;
-        value[strcspn(value, "\n")] = '\0';
-        snprintf(name, size, "%s", value);
-        break;
-    }
-    if (file)
-        fclose(file);
-}
-
 static draft_status devices(const struct draft_log *log, struct draft_device_info *out,
                             size_t capacity, size_t *count)
 {
@@ -95,12 +67,12 @@ static draft_status devices(const struct draft_log *log, struct draft_device_inf
         *device = (struct draft_device_info){
             .backend = "cpu",
             .software = 1,
-            .memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE),
+            .memory = draft_memory_size(),
             .types = 1u << DRAFT_F16 | 1u << DRAFT_BF16 | 1u << DRAFT_F32,
         };
-        device_name(device->name, sizeof device->name);
+        draft_processor_name(device->name, sizeof device->name);
         snprintf(device->driver, sizeof device->driver, "libdraft %d.%d.%d, %u processors",
-                 DRAFT_VERSION_MAJOR, DRAFT_VERSION_MINOR, DRAFT_VERSION_PATCH, processors());
+                 DRAFT_VERSION_MAJOR, DRAFT_VERSION_MINOR, DRAFT_VERSION_PATCH, draft_processors());
         const struct draft_cpu_tile_ops *const *ops = draft_cpu_tile_variants;
         while (processor_lacks(*ops))
             ops++;
@@ -115,7 +87,7 @@ static draft_status open_device(draft_context *context, const struct draft_conte
     enum { MOST_THREADS = 1024 };
     struct cpu_context *cpu = draft_calloc(1, sizeof *cpu);
     if (cpu) {
-        cpu->slots = params->threads ? params->threads : processors();
+        cpu->slots = params->threads ? params->threads : draft_processors();
         cpu->slots = cpu->slots < MOST_THREADS ? cpu->slots : MOST_THREADS;
         cpu->pool = draft_cpu_pool_create(cpu->slots - 1);
     }

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <string.h>
-#include <dlfcn.h>
-#include <sys/stat.h>
 
 #include "device.h"
 
@@ -137,17 +135,6 @@ static const char *refuses(const draft_plan *plan, draft_stage stage, uint32_t v
                                                                &plan->geometry);
 }
 
-/* CUDA's version says less than the file that the driver was loaded from. */
-static uint64_t hash_driver(const struct cuda_driver *driver, uint64_t hash)
-{
-    Dl_info info;
-    struct stat file;
-    if (!dladdr((const void *)(uintptr_t)driver->api.cuInit, &info) || stat(info.dli_fname, &file))
-        return hash;
-    hash = draft_hash(hash, &file.st_size, sizeof file.st_size);
-    return draft_hash(hash, &file.st_mtim, sizeof file.st_mtim);
-}
-
 static uint64_t fingerprint(const draft_plan *plan)
 {
     const struct cuda_context *cuda = plan->context->state;
@@ -157,7 +144,9 @@ static uint64_t fingerprint(const draft_plan *plan)
     uint32_t used =
         variants[plan->variants[draft_stage_index(DRAFT_ATTEND)]].passes(&plan->geometry, passes);
     enum cuda_module module = passes[used - 1].module;
-    return draft_hash(hash_driver(&cuda->device.driver, DRAFT_HASH), draft_cuda_image(module),
+    /* CUDA's version says less than the file that the driver was loaded from. */
+    const void *function = (const void *)(uintptr_t)cuda->device.driver.api.cuInit;
+    return draft_hash(draft_library_hash(function, DRAFT_HASH), draft_cuda_image(module),
                       draft_cuda_image_size(module));
 }
 

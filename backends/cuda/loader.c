@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <dlfcn.h>
 #include <string.h>
 
 #include "device.h"
@@ -14,14 +13,14 @@ static const char *load(void *library, struct cuda_api *api)
     const char *missing = NULL;
     void *symbol;
 #define X(name)                                                                                    \
-    symbol = dlsym(library, NAME(name));                                                           \
+    symbol = draft_library_symbol(library, NAME(name));                                            \
     memcpy(&api->name, &symbol, sizeof symbol);                                                    \
     if (!symbol && !missing)                                                                       \
         missing = NAME(name);
     DRAFT_CUDA_FUNCTIONS(X)
 #undef X
 #define X(name)                                                                                    \
-    symbol = dlsym(library, NAME(name));                                                           \
+    symbol = draft_library_symbol(library, NAME(name));                                            \
     memcpy(&api->name, &symbol, sizeof symbol);
     DRAFT_CUDA_OPTIONAL(X)
 #undef X
@@ -54,10 +53,11 @@ static draft_status initialise(const struct draft_log *log, struct cuda_driver *
 draft_status draft_cuda_driver_open(const struct draft_log *log, struct cuda_driver *out)
 {
     /* The driver has threads and exit handlers of its own: once there it must stay. */
-    int flags = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE;
-    *out = (struct cuda_driver){.library = dlopen("libcuda.so.1", flags)};
+    static const struct draft_library driver = {"libcuda.so.1", "nvcuda.dll", true};
+    char why[256];
+    *out = (struct cuda_driver){.library = draft_library_open(&driver, why)};
     if (!out->library) {
-        draft_log(log, DRAFT_LOG_INFO, "cuda: no driver: %s", dlerror());
+        draft_log(log, DRAFT_LOG_INFO, "cuda: no driver: %s", why);
         return DRAFT_ERROR_NO_DEVICE;
     }
     draft_status status = DRAFT_ERROR_NO_DEVICE;
@@ -74,6 +74,6 @@ draft_status draft_cuda_driver_open(const struct draft_log *log, struct cuda_dri
 void draft_cuda_driver_close(struct cuda_driver *driver)
 {
     if (driver->library)
-        dlclose(driver->library);
+        draft_library_close(driver->library);
     *driver = (struct cuda_driver){0};
 }

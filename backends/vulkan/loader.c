@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <dlfcn.h>
 #include <string.h>
 
 #include "device.h"
@@ -7,7 +6,7 @@
 static bool load_global(struct vk_instance *instance)
 {
     struct vk_api *api = &instance->api;
-    void *symbol = dlsym(instance->library, "vkGetInstanceProcAddr");
+    void *symbol = draft_library_symbol(instance->library, "vkGetInstanceProcAddr");
     if (!symbol)
         return false;
     memcpy(&api->vkGetInstanceProcAddr, &symbol, sizeof symbol);
@@ -79,9 +78,11 @@ static draft_status create_instance(const struct draft_log *log, struct vk_insta
 
 draft_status draft_vk_instance_open(const struct draft_log *log, struct vk_instance *out)
 {
-    *out = (struct vk_instance){.library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL)};
+    static const struct draft_library loader = {"libvulkan.so.1", "vulkan-1.dll", false};
+    char why[256];
+    *out = (struct vk_instance){.library = draft_library_open(&loader, why)};
     if (!out->library) {
-        draft_log(log, DRAFT_LOG_INFO, "vulkan: no loader: %s", dlerror());
+        draft_log(log, DRAFT_LOG_INFO, "vulkan: no loader: %s", why);
         return DRAFT_ERROR_NO_DEVICE;
     }
     draft_status status = DRAFT_ERROR_NO_DEVICE;
@@ -122,6 +123,6 @@ void draft_vk_instance_close(struct vk_instance *instance)
     if (instance->handle && !instance->adopted && instance->api.vkDestroyInstance)
         instance->api.vkDestroyInstance(instance->handle, NULL);
     if (instance->library)
-        dlclose(instance->library);
+        draft_library_close(instance->library);
     *instance = (struct vk_instance){0};
 }

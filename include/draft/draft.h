@@ -27,12 +27,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(_WIN32)
-#define DRAFT_EXPORT
-#define DRAFT_NODISCARD
+#if !defined(_WIN32)
+#define DRAFT_EXPORT __attribute__((visibility("default")))
+#elif defined(DRAFT_BUILD)
+#define DRAFT_EXPORT __declspec(dllexport)
 #else
-#define DRAFT_EXPORT    __attribute__((visibility("default")))
+#define DRAFT_EXPORT /* functions are imported without a word, from a DLL and from an archive */
+#endif
+#if defined(__GNUC__)
 #define DRAFT_NODISCARD __attribute__((warn_unused_result))
+#else
+#define DRAFT_NODISCARD
 #endif
 
 #ifdef __cplusplus
