@@ -6,13 +6,14 @@
  * Like the library, the program opens the driver when it runs, so that it starts (and ends with
  * status 77) on a machine without one. A program that links libcuda calls it directly. */
 #include <cuda.h>
-#include <dlfcn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <draft/cuda.h>
+
+#include "driver.h"
 
 enum { HEADS = 2, DIM = 64, SKIPPED = 77, INPUTS = 2, OLDEST_MAJOR = 8 };
 
@@ -54,7 +55,7 @@ struct driver {
 
 static void *find(void *library, const char *name, int *missing)
 {
-    void *symbol = dlsym(library, name);
+    void *symbol = driver_symbol(library, name);
     if (!symbol) {
         printf("the driver has no %s\n", name);
         *missing = 1;
@@ -65,7 +66,7 @@ static void *find(void *library, const char *name, int *missing)
 /* 0, or why there is nothing to run on. */
 static const char *open_driver(struct driver *cuda, CUdevice *device)
 {
-    void *library = dlopen("libcuda.so.1", RTLD_NOW), *symbol;
+    void *library = driver_open("libcuda.so.1", "nvcuda.dll"), *symbol;
     int missing = 0, count = 0, major = 0;
     if (!library)
         return "there is no CUDA driver";

@@ -9,13 +9,13 @@
  *
  * Ends with status 77 where no GPU is known to both. */
 #include <cuda.h>
-#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "driver.h"
 #include "vulkan_setup.h"
 
 enum { HEADS = 2, DIM = 64, TENSORS = 5 };
@@ -48,14 +48,14 @@ static struct {
 
 static void *find(void *library, const char *name, int *missing)
 {
-    void *symbol = library ? dlsym(library, name) : NULL;
+    void *symbol = library ? driver_symbol(library, name) : NULL;
     *missing += !symbol;
     return symbol;
 }
 
 static int open_cuda(void)
 {
-    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL), *symbol;
+    void *library = driver_open("libcuda.so.1", "nvcuda.dll"), *symbol;
     int missing = 0, count = 0;
 #define X(name)                                                                                    \
     symbol = find(library, NAME(name), &missing);                                                  \

@@ -4,9 +4,10 @@
 #endif
 #include "vulkan_setup.h"
 
-#include <dlfcn.h>
 #include <stdbool.h>
 #include <string.h>
+
+#include "driver.h"
 
 /* ---- Vulkan's functions ---------------------------------------------------------------------- */
 
@@ -30,8 +31,8 @@ X(vkCreateInstance)
 
 static bool open_loader(void)
 {
-    void *library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
-    void *symbol = library ? dlsym(library, "vkGetInstanceProcAddr") : NULL;
+    void *library = driver_open("libvulkan.so.1", "vulkan-1.dll");
+    void *symbol = library ? driver_symbol(library, "vkGetInstanceProcAddr") : NULL;
     if (!symbol)
         return false;
     memcpy(&vkGetInstanceProcAddr, &symbol, sizeof symbol);

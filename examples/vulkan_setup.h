@@ -61,8 +61,8 @@
     X(vkFreeMemory)                                                                                \
     X(vkBindBufferMemory)                                                                          \
     X(vkMapMemory)
-/* Of this program alone: a driver has functions of the same names. */
-#define X(name) extern __attribute__((visibility("hidden"))) PFN_##name name;
+/* A driver has functions of the same names: the build hides these from it. */
+#define X(name) extern PFN_##name name;
 VULKAN_FUNCTIONS(X)
 X(vkGetInstanceProcAddr)
 X(vkCreateInstance)
