@@ -68,6 +68,10 @@ void lower_matrix_type(struct lowering *l)
                    m.scope, m.rows, m.columns, m.use);
     if (m.use != UseB && (m.rows > holders(l, &m) || holders(l, &m) % m.rows != 0))
         lower_fail(l, "%u rows for %u invocations", m.rows, holders(l, &m));
+    if (m.scope == ScopeWorkgroup)
+        l->whole = true;
+    else if (l->whole)
+        lower_fail(l, "matrices of subgroups besides those of workgroups");
     EMIT(&l->types, OpTypeArray, l->at[1], l->c.t_float, uint_constant(l, m.held));
 }
 
@@ -86,22 +90,31 @@ static void fill(struct lowering *l, uint32_t variable, const struct matrix *m, 
         store(l, element(l, variable, i.index), x);
 }
 
+static bool is_constant(const uint32_t *def)
+{
+    return spirv_code(def) == OpConstantComposite || spirv_code(def) == OpConstantNull;
+}
+
+/* The one number of a matrix that is constant, as a float. */
+static uint32_t constant_element(struct lowering *l, const uint32_t *def, const struct matrix *m)
+{
+    if (spirv_code(def) == OpConstantNull)
+        return float_constant(l, 0);
+    if (m->component == COMPONENT_F16)
+        return unary(l, OpFConvert, l->c.t_float, def[3]);
+    return m->component == COMPONENT_BF16 ? bf16_value(l, def[3]) : def[3];
+}
+
 uint32_t matrix_value(struct lowering *l, uint32_t id)
 {
     uint32_t type = type_of(l, id);
     if (!type || !is_matrix(l, type))
         lower_fail(l, "%%%u is not a matrix", id);
     const uint32_t *def = definition(l, id);
-    uint32_t opcode = spirv_code(def);
-    if (opcode == OpConstantComposite || opcode == OpConstantNull) { /* made anew at each use */
+    if (is_constant(def)) { /* made anew at each use */
         struct matrix m = matrix_of(l, type);
         uint32_t variable = new_local(l, type);
-        uint32_t x = opcode == OpConstantNull ? float_constant(l, 0) : def[3];
-        if (opcode != OpConstantNull && m.component == COMPONENT_F16)
-            x = unary(l, OpFConvert, l->c.t_float, x);
-        if (opcode != OpConstantNull && m.component == COMPONENT_BF16)
-            x = bf16_value(l, x);
-        fill(l, variable, &m, x);
+        fill(l, variable, &m, constant_element(l, def, &m));
         return variable;
     }
     if (!l->ids[id].variable)
@@ -237,34 +250,80 @@ static uint32_t pointee_of(struct lowering *l, uint32_t pointer)
     return definition(l, type_of(l, pointer))[3];
 }
 
-/* Between a variable of the shader, private or of a function, and one of ours. */
-static void copy_matrix(struct lowering *l, uint32_t theirs, uint32_t ours, bool loads,
-                        const struct matrix *m)
+static bool uses(const uint32_t *at, uint32_t id)
 {
-    uint32_t storage = definition(l, type_of(l, theirs))[2];
-    uint32_t type = pointer_type(l, storage, l->c.t_float);
+    for (uint32_t word = 1; word < spirv_size(at); word++)
+        if (at[word] == id)
+            return true; /* or a number that looks like it: no harm */
+    return false;
+}
+
+static bool is_variable(struct lowering *l, uint32_t pointer)
+{
+    return spirv_code(definition(l, pointer)) == OpVariable;
+}
+
+/* May what is loaded here be used in place: is it used in this block alone, and before anything that
+ * could change it? */
+static bool stays(struct lowering *l)
+{
+    const uint32_t *end = l->request->code + l->request->count;
+    uint32_t pointer = l->at[3], id = l->at[2];
+    bool open = true; /* in the block, and nothing changed it yet */
+    for (const uint32_t *at = l->at + spirv_size(l->at); at < end; at += spirv_size(at)) {
+        uint32_t opcode = spirv_code(at);
+        if (opcode == OpFunctionEnd)
+            break;
+        if (!open && uses(at, id))
+            return false;
+        if (opcode == OpLabel || opcode == OpFunctionCall)
+            open = false;
+        if (opcode == OpStore &&
+            (at[1] == pointer || !is_variable(l, pointer) || !is_variable(l, at[1])))
+            open = false;
+    }
+    return true;
+}
+
+static void lower_matrix_load(struct lowering *l)
+{
+    struct matrix m = matrix_of(l, l->at[1]);
+    if (stays(l)) {
+        l->ids[l->at[2]].variable = l->at[3];
+        return;
+    }
+    uint32_t out = matrix_result(l, l->at[1], l->at[2]);
+    for (struct loop i = loop_of(l, m.held, is_small(&m)); loop_next(l, &i);)
+        store(l, element(l, out, i.index), element_value(l, l->at[3], i.index));
+}
+
+/* A constant is made where it is wanted. */
+static void lower_matrix_store(struct lowering *l)
+{
+    struct matrix m = matrix_of(l, pointee_of(l, l->at[1]));
+    const uint32_t *def = definition(l, l->at[2]);
+    uint32_t storage = definition(l, type_of(l, l->at[1]))[2];
     if (storage != StoragePrivate && storage != StorageFunction)
         lower_fail(l, "a matrix in storage class %u", storage);
-    for (struct loop i = loop_of(l, m->held, is_small(m)); loop_next(l, &i);) {
-        uint32_t at = binary(l, OpAccessChain, type, theirs, i.index);
-        uint32_t own = element(l, ours, i.index);
-        store(l, loads ? own : at, load(l, l->c.t_float, loads ? at : own));
+    if (is_constant(def)) {
+        fill(l, l->at[1], &m, constant_element(l, def, &m));
+        return;
     }
+    uint32_t from = matrix_value(l, l->at[2]);
+    for (struct loop i = loop_of(l, m.held, is_small(&m)); loop_next(l, &i);)
+        store(l, element(l, l->at[1], i.index), element_value(l, from, i.index));
 }
 
 static bool lower_variable(struct lowering *l)
 {
-    if (spirv_code(l->at) == OpLoad && is_matrix(l, l->at[1])) {
-        struct matrix m = matrix_of(l, l->at[1]);
-        copy_matrix(l, l->at[3], matrix_result(l, l->at[1], l->at[2]), true, &m);
-        return true;
-    }
-    if (spirv_code(l->at) == OpStore && is_matrix(l, pointee_of(l, l->at[1]))) {
-        struct matrix m = matrix_of(l, pointee_of(l, l->at[1]));
-        copy_matrix(l, l->at[1], matrix_value(l, l->at[2]), false, &m);
-        return true;
-    }
-    return false;
+    bool loads = spirv_code(l->at) == OpLoad;
+    if (!is_matrix(l, loads ? l->at[1] : pointee_of(l, l->at[1])))
+        return false;
+    if (loads)
+        lower_matrix_load(l);
+    else
+        lower_matrix_store(l);
+    return true;
 }
 
 static bool lower_typed(struct lowering *l)

@@ -140,9 +140,13 @@ void store(struct lowering *l, uint32_t pointer, uint32_t value)
     EMIT(&l->body, OpStore, pointer, value);
 }
 
+/* Of a variable of ours, or of the module's, which may be of another storage class. */
 uint32_t element(struct lowering *l, uint32_t array, uint32_t index)
 {
-    return binary(l, OpAccessChain, l->c.p_function, array, index);
+    uint32_t type = l->c.p_function;
+    if (array < l->read_bound)
+        type = pointer_type(l, definition(l, type_of(l, array))[2], l->c.t_float);
+    return binary(l, OpAccessChain, type, array, index);
 }
 
 /* ---- Checks ---------------------------------------------------------------------------------- */

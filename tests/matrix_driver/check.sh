@@ -13,7 +13,7 @@ output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 status=0
 for words; do
-    DRAFT_KERNEL=$variant DRAFT_CASES=$words CK_RUN_CASE=cases DRAFT_VERBOSE=1 \
+    DRAFT_CASES=$words CK_RUN_CASE=cases DRAFT_VERBOSE=1 \
         "$here/run.sh" "$folder" "$model" "$program" vulkan >"$output" 2>&1 || status=1
     grep -v 'NEVER TESTED HERE' "$output"
     if ! grep -qE "attend\[$variant\] +[1-9][0-9]* runs" "$output"; then

@@ -129,8 +129,9 @@ static void barrier(struct lowering *l, uint32_t semantics)
     struct common *c = &l->c;
     uint32_t subgroup = uint_constant(l, l->request->subgroup);
     uint32_t threads = uint_constant(l, l->threads), one = uint_constant(l, 1);
-    uint32_t check = new_check(l, "not all of a subgroup ran the same operations on matrices, or "
-                                  "not with the same operands, before this barrier");
+    uint32_t check =
+        new_check(l, "not all of a subgroup (or workgroup) ran the same operations on matrices, or "
+                     "not with the same operands, before this barrier");
     uint32_t missed = new_check(l, "not all of the workgroup came to this barrier (one of a "
                                    "subgroup counts as one of the workgroup here)");
     uint32_t self = load(l, c->t_uint, c->invocation), parity = load(l, c->t_uint, c->parity);
@@ -143,8 +144,9 @@ static void barrier(struct lowering *l, uint32_t semantics)
     EMIT(&l->body, OpControlBarrier, scope, scope, semantics);
     uint32_t next = uint_op(l, OpIAdd, self, one), within = uint_op(l, OpUMod, next, subgroup);
     uint32_t first = uint_op(l, OpISub, self, uint_op(l, OpUMod, self, subgroup));
-    compare(l, c->all_trails, uint_op(l, OpIAdd, base, uint_op(l, OpIAdd, first, within)), trail,
-            check);
+    uint32_t partner =
+        l->whole ? uint_op(l, OpUMod, next, threads) : uint_op(l, OpIAdd, first, within);
+    compare(l, c->all_trails, uint_op(l, OpIAdd, base, partner), trail, check);
     compare(l, c->all_barriers, uint_op(l, OpIAdd, base, uint_op(l, OpUMod, next, threads)),
             barriers, missed);
     store(l, c->parity, uint_op(l, OpISub, one, parity));
@@ -158,9 +160,14 @@ static void lower_barrier(struct lowering *l)
     barrier(l, l->at[3]);
 }
 
-bool lower_flow(struct lowering *l)
+void workgroup_barrier(struct lowering *l)
 {
     enum { SEMANTICS = 0x108 }; /* AcquireRelease of WorkgroupMemory */
+    barrier(l, uint_constant(l, SEMANTICS));
+}
+
+bool lower_flow(struct lowering *l)
+{
     switch (spirv_code(l->at)) {
     case OpVariable:
         return lower_builtin(l);
@@ -169,7 +176,7 @@ bool lower_flow(struct lowering *l)
         return true;
     case OpReturn:
         if (l->function[2] == l->entry)
-            barrier(l, uint_constant(l, SEMANTICS));
+            workgroup_barrier(l);
         return false;
     default:
         return false;

@@ -320,7 +320,8 @@ static void patch_phis(struct lowering *l)
     struct words *body = &l->body;
     for (size_t i = 0; i < body->count; i += spirv_size(body->at + i)) {
         uint32_t *at = body->at + i;
-        for (uint32_t w = 4; spirv_code(at) == OpPhi && w < spirv_size(at); w += 2)
+        bool theirs = spirv_code(at) == OpPhi && at[2] < l->read_bound;
+        for (uint32_t w = 4; theirs && w < spirv_size(at); w += 2)
             if (at[w] < l->read_bound && l->ids[at[w]].block)
                 at[w] = l->ids[at[w]].block;
     }

@@ -97,9 +97,11 @@ struct lowering {
     char *error;
     size_t error_size;
     struct id *ids;
-    uint32_t read_bound, bound; /* ids of the module read, and in all */
-    uint32_t threads;           /* of a workgroup                     */
-    uint32_t entry;             /* the function                       */
+    uint32_t read_bound, bound;  /* ids of the module read, and in all */
+    uint32_t threads;            /* of a workgroup                     */
+    uint32_t entry;              /* the function                       */
+    bool whole;                  /* matrices belong to workgroups      */
+    uint32_t p_u16_array, stage; /* tensors.c: made when needed       */
     struct common c;
     struct words capabilities, extensions, imports, memory, entry_point, interface, modes, names,
         notes, types, functions;
@@ -201,6 +203,7 @@ bool lower_bf16(struct lowering *l);    /* convert.c: scalars of bf16 */
 /* Between a float and the 16 bits of a bf16, as a u16. */
 uint32_t bf16_bits(struct lowering *l, uint32_t x);
 uint32_t bf16_value(struct lowering *l, uint32_t bits);
+void workgroup_barrier(struct lowering *l);
 void flow_globals(struct lowering *l);
 void flow_start(struct lowering *l);
 
