@@ -39,6 +39,11 @@ bool is_small(const struct matrix *m)
     return m->rows * m->columns <= MOST;
 }
 
+uint32_t step_for(const struct matrix *m, uint32_t most)
+{
+    return is_small(m) ? m->held : most;
+}
+
 static bool is_listed(const struct lowering *l, const struct matrix *m)
 {
     const struct model *model = l->request->model;
@@ -86,7 +91,7 @@ uint32_t matrix_result(struct lowering *l, uint32_t type, uint32_t id)
 /* Every element the same. */
 static void fill(struct lowering *l, uint32_t variable, const struct matrix *m, uint32_t x)
 {
-    for (struct loop i = loop_of(l, m->held, is_small(m)); loop_next(l, &i);)
+    for (struct loop i = loop_of(l, m->held, step_for(m, 64)); loop_next(l, &i);)
         store(l, element(l, variable, i.index), x);
 }
 
@@ -157,7 +162,7 @@ static void lower_elementwise(struct lowering *l, uint32_t operands)
         lower_fail(l, "arithmetic on matrices of 16 bits");
     uint32_t x = matrix_value(l, l->at[3]), y = operands > 1 ? matrix_value(l, l->at[4]) : 0;
     uint32_t out = matrix_result(l, l->at[1], l->at[2]);
-    for (struct loop i = loop_of(l, m.held, is_small(&m)); loop_next(l, &i);) {
+    for (struct loop i = loop_of(l, m.held, step_for(&m, 64)); loop_next(l, &i);) {
         uint32_t a = element_value(l, x, i.index), z;
         if (y)
             z = binary(l, spirv_code(l->at), l->c.t_float, a, element_value(l, y, i.index));
@@ -173,7 +178,7 @@ static void lower_times_scalar(struct lowering *l)
     if (m.component != COMPONENT_F32)
         lower_fail(l, "arithmetic on matrices of 16 bits");
     uint32_t x = matrix_value(l, l->at[3]), out = matrix_result(l, l->at[1], l->at[2]);
-    for (struct loop i = loop_of(l, m.held, is_small(&m)); loop_next(l, &i);)
+    for (struct loop i = loop_of(l, m.held, step_for(&m, 64)); loop_next(l, &i);)
         store(l, element(l, out, i.index),
               binary(l, OpFMul, l->c.t_float, element_value(l, x, i.index), l->at[4]));
 }
@@ -191,7 +196,7 @@ static void lower_conversion(struct lowering *l)
         lower_fail(l, "the lowering does not convert from or to use B");
     uint32_t x = matrix_value(l, l->at[3]), out = matrix_result(l, l->at[1], l->at[2]);
     leave_trail(l, uint_constant(l, (uint32_t)(l->at - l->request->code)));
-    for (struct loop i = loop_of(l, to.held, is_small(&to)); loop_next(l, &i);)
+    for (struct loop i = loop_of(l, to.held, step_for(&to, 64)); loop_next(l, &i);)
         store(l, element(l, out, i.index), rounded(l, to.component, element_value(l, x, i.index)));
 }
 
@@ -213,24 +218,17 @@ static void lower_product(struct lowering *l)
     uint32_t x = matrix_value(l, l->at[3]), y = matrix_value(l, l->at[4]);
     uint32_t z = matrix_value(l, l->at[5]), out = matrix_result(l, l->at[1], l->at[2]);
     leave_trail(l, uint_constant(l, (uint32_t)(l->at - l->request->code)));
-    bool small = is_small(&b);
-    uint32_t sum_pointer = small ? 0 : new_local(l, l->c.t_float);
-    for (struct loop n = loop_of(l, b.columns, small); loop_next(l, &n);) {
-        uint32_t sum = element_value(l, z, n.index), k_count = 0;
-        if (!small)
-            store(l, sum_pointer, sum);
-        for (struct loop k = loop_of(l, a.columns, small); loop_next(l, &k); k_count++) {
-            uint32_t place =
-                small ? uint_constant(l, k_count * b.columns + n.done - 1)
-                      : uint_op(l, OpIAdd, uint_op_by(l, OpIMul, k.index, b.columns), n.index);
-            uint32_t next = new_id(l), old = small ? sum : load(l, l->c.t_float, sum_pointer);
+    for (struct loop n = loop_of(l, b.columns, is_small(&b) ? b.columns : 1); loop_next(l, &n);) {
+        uint32_t sum = element_value(l, z, n.index);
+        for (uint32_t k = 0; k < a.columns; k++) {
+            uint32_t next = new_id(l), k_id = uint_constant(l, k);
+            uint32_t place = is_small(&b) ? uint_constant(l, k * b.columns + n.done - 1)
+                                          : uint_op_by(l, OpIAdd, n.index, k * b.columns);
             EMIT(&l->body, OpExtInst, l->c.t_float, next, l->c.glsl, GlslFma,
-                 element_value(l, x, k.index), element_value(l, y, place), old);
+                 element_value(l, x, k_id), element_value(l, y, place), sum);
             sum = next;
-            if (!small)
-                store(l, sum_pointer, sum);
         }
-        store(l, element(l, out, n.index), small ? sum : load(l, l->c.t_float, sum_pointer));
+        store(l, element(l, out, n.index), sum);
     }
 }
 
@@ -293,7 +291,7 @@ static void lower_matrix_load(struct lowering *l)
         return;
     }
     uint32_t out = matrix_result(l, l->at[1], l->at[2]);
-    for (struct loop i = loop_of(l, m.held, is_small(&m)); loop_next(l, &i);)
+    for (struct loop i = loop_of(l, m.held, step_for(&m, 64)); loop_next(l, &i);)
         store(l, element(l, out, i.index), element_value(l, l->at[3], i.index));
 }
 
@@ -310,7 +308,7 @@ static void lower_matrix_store(struct lowering *l)
         return;
     }
     uint32_t from = matrix_value(l, l->at[2]);
-    for (struct loop i = loop_of(l, m.held, is_small(&m)); loop_next(l, &i);)
+    for (struct loop i = loop_of(l, m.held, step_for(&m, 64)); loop_next(l, &i);)
         store(l, element(l, l->at[1], i.index), element_value(l, from, i.index));
 }
 

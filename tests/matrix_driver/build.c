@@ -206,25 +206,25 @@ void branch_end(struct lowering *l, struct branch branch)
     begin_block(l, branch.merge);
 }
 
-struct loop loop_of(struct lowering *l, uint32_t count, bool unrolled)
+struct loop loop_of(struct lowering *l, uint32_t count, uint32_t step)
 {
     (void)l;
-    return (struct loop){.count = count, .unrolled = unrolled};
+    return (struct loop){.count = count, .step = step < count && count % step != 0 ? 1 : step};
 }
 
 static void loop_begin(struct lowering *l, struct loop *loop)
 {
     uint32_t test = new_id(l), inside = new_id(l), before = l->ids[l->label].block;
     loop->header = new_id(l), loop->again = new_id(l), loop->merge = new_id(l);
-    loop->index = new_id(l), loop->next = new_id(l);
+    loop->first = new_id(l), loop->next = new_id(l);
     EMIT(&l->body, OpBranch, loop->header);
     begin_block(l, loop->header);
-    EMIT(&l->body, OpPhi, l->c.t_uint, loop->index, uint_constant(l, 0), before ? before : l->label,
-         loop->next, loop->again);
+    EMIT(&l->body, OpPhi, l->c.t_uint, loop->first, uint_constant(l, 0), before, loop->next,
+         loop->again);
     EMIT(&l->body, OpLoopMerge, loop->merge, loop->again, LoopDontUnroll);
     EMIT(&l->body, OpBranch, test);
     begin_block(l, test);
-    uint32_t more = binary(l, OpULessThan, l->c.t_bool, loop->index, uint_constant(l, loop->count));
+    uint32_t more = binary(l, OpULessThan, l->c.t_bool, loop->first, uint_constant(l, loop->count));
     EMIT(&l->body, OpBranchConditional, more, inside, loop->merge);
     begin_block(l, inside);
 }
@@ -233,21 +233,23 @@ static void loop_end(struct lowering *l, struct loop *loop)
 {
     EMIT(&l->body, OpBranch, loop->again);
     begin_block(l, loop->again);
-    EMIT(&l->body, OpIAdd, l->c.t_uint, loop->next, loop->index, uint_constant(l, 1));
+    EMIT(&l->body, OpIAdd, l->c.t_uint, loop->next, loop->first, uint_constant(l, loop->step));
     EMIT(&l->body, OpBranch, loop->header);
     begin_block(l, loop->merge);
 }
 
 bool loop_next(struct lowering *l, struct loop *loop)
 {
-    if (loop->unrolled) {
-        loop->index = loop->done < loop->count ? uint_constant(l, loop->done) : 0;
-        return loop->done++ < loop->count;
-    }
-    bool first = loop->done++ == 0;
-    if (first)
+    bool unrolled = loop->step >= loop->count;
+    if (!unrolled && loop->done == 0)
         loop_begin(l, loop);
-    else
-        loop_end(l, loop);
-    return first;
+    if (loop->done == (unrolled ? loop->count : loop->step)) {
+        if (!unrolled)
+            loop_end(l, loop);
+        return false;
+    }
+    loop->index =
+        unrolled ? uint_constant(l, loop->done) : uint_op_by(l, OpIAdd, loop->first, loop->done);
+    loop->done++;
+    return true;
 }

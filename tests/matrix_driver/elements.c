@@ -48,7 +48,7 @@ static void lower_per_element(struct lowering *l)
     }
     uint32_t out = matrix_result(l, l->at[1], l->at[2]);
     leave_trail(l, uint_constant(l, (uint32_t)(l->at - l->request->code)));
-    for (struct loop i = loop_of(l, m.held, is_small(&m)); loop_next(l, &i);) {
+    for (struct loop i = loop_of(l, m.held, step_for(&m, 4)); loop_next(l, &i);) {
         struct words arguments = {0};
         words_add(&arguments, (const uint32_t[]){row, i.index, held(l, x, i.index)}, 3);
         for (uint32_t n = 0; n < count; n++) {
@@ -74,19 +74,15 @@ static void lower_reduce(struct lowering *l)
         lower_fail(l, "a reduction between shapes");
     uint32_t x = matrix_value(l, l->at[3]), out = matrix_result(l, l->at[1], l->at[2]);
     leave_trail(l, uint_constant(l, (uint32_t)(l->at - l->request->code)));
-    uint32_t all = new_local(l, l->c.t_float), last = uint_constant(l, from.held - 1);
-    store(l, all, held(l, x, last));
-    for (struct loop i = loop_of(l, from.held - 1, is_small(&from)); loop_next(l, &i);) {
-        uint32_t place = uint_op(l, OpISub, uint_constant(l, from.held - 2), i.index);
-        if (i.unrolled)
-            place = uint_constant(l, from.held - 1 - i.done);
+    uint32_t all = held(l, x, uint_constant(l, from.held - 1));
+    for (uint32_t i = from.held - 1; i-- > 0;) {
         struct words two = {0};
-        words_add(&two, (const uint32_t[]){load(l, l->c.t_float, all), held(l, x, place)}, 2);
-        store(l, all, call(l, l->at[5], &two));
+        words_add(&two, (const uint32_t[]){all, held(l, x, uint_constant(l, i))}, 2);
+        all = call(l, l->at[5], &two);
         words_free(&two);
     }
-    for (struct loop i = loop_of(l, to.held, is_small(&to)); loop_next(l, &i);)
-        store(l, element(l, out, i.index), load(l, l->c.t_float, all));
+    for (struct loop i = loop_of(l, to.held, step_for(&to, 64)); loop_next(l, &i);)
+        store(l, element(l, out, i.index), all);
 }
 
 bool lower_element(struct lowering *l)

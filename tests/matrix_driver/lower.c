@@ -352,8 +352,8 @@ static void refuse_matrices(struct lowering *l)
         lower_fail(l, "the lowering does not know this instruction with a matrix as its result");
 }
 
-/* Loops around products are not unrolled: each is long already. (Not all loops: Mesa
- * 22.3 loses invocations that run a loop in a branch in a loop, until the outer one ends.) */
+/* Loops around products are not unrolled: each is long already. (Those around loads alone are: Mesa
+ * 22.3 has lost invocations in one that stood in a branch in a loop.) */
 static void lower_loop(struct lowering *l)
 {
     const uint32_t *end = l->request->code + l->request->count;

@@ -162,16 +162,16 @@ struct branch {
 struct branch branch_if(struct lowering *l, uint32_t condition);
 void branch_end(struct lowering *l, struct branch branch);
 
-/* for (struct loop i = loop_of(l, n, true); loop_next(l, &i);): the body once for each index, unrolled
- * with a constant in `index`, or else in a loop of the shader. */
+/* for (struct loop i = loop_of(l, n, step); loop_next(l, &i);): the body once for each index. With a
+ * step of n or more it is unrolled, with constants in `index`; else it is unrolled `step` times in a
+ * loop of the shader, or once where the step does not divide n. (Mesa 22.3 ends all loops of an
+ * invocation early that in all have gone round 65535 times.) */
 struct loop {
-    uint32_t count, done;
-    bool unrolled;
+    uint32_t count, step, done;
     uint32_t index; /* id of a uint */
-    uint32_t header, again, merge, next;
-    size_t phi;
+    uint32_t first, header, again, merge, next;
 };
-struct loop loop_of(struct lowering *l, uint32_t count, bool unrolled);
+struct loop loop_of(struct lowering *l, uint32_t count, uint32_t step);
 bool loop_next(struct lowering *l, struct loop *loop);
 
 /* ---- Themes ---------------------------------------------------------------------------------- */
@@ -190,6 +190,8 @@ uint32_t row_of(struct lowering *l, const struct matrix *m);
 uint32_t replica_of(struct lowering *l, const struct matrix *m, uint32_t *replicas);
 /* Few enough to unroll what goes through them. */
 bool is_small(const struct matrix *m);
+/* The step for a loop through what an invocation holds of it; `most` where that is not small. */
+uint32_t step_for(const struct matrix *m, uint32_t most);
 uint32_t rounded(struct lowering *l, enum component component, uint32_t x);
 /* What an instruction on matrices leaves behind in the trail: flow.c. */
 void leave_trail(struct lowering *l, uint32_t x);

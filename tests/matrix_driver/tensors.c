@@ -284,7 +284,7 @@ static void load_row(struct lowering *l, const struct access *access, const stru
                      uint32_t before, uint32_t out)
 {
     uint32_t row = row_of(l, m);
-    for (struct loop i = loop_of(l, m->held, is_small(m)); loop_next(l, &i);) {
+    for (struct loop i = loop_of(l, m->held, step_for(m, 1)); loop_next(l, &i);) {
         struct element e = element_at(l, access, m, row, i.index);
         store(l, element(l, out, i.index), loaded(l, access, &e, held(l, before, i.index)));
     }
@@ -315,7 +315,7 @@ static void load_all(struct lowering *l, const struct access *access, const stru
     if (m->scope != ScopeWorkgroup || m->held % l->threads != 0)
         lower_fail(l, "a load of use B that the workgroup cannot share");
     workgroup_barrier(l);
-    for (struct loop i = loop_of(l, m->held / l->threads, false); loop_next(l, &i);) {
+    for (struct loop i = loop_of(l, m->held / l->threads, 1); loop_next(l, &i);) {
         uint32_t place = uint_op(l, OpIAdd, uint_op_by(l, OpIMul, i.index, l->threads), self);
         uint32_t row = uint_op_by(l, OpUDiv, place, m->columns);
         uint32_t column = uint_op(l, OpUMod, place, uint_constant(l, m->columns));
@@ -326,7 +326,7 @@ static void load_all(struct lowering *l, const struct access *access, const stru
              AccessMakeAvailable | AccessNonPrivate, scope);
     }
     workgroup_barrier(l);
-    for (struct loop i = loop_of(l, m->held, false); loop_next(l, &i);) {
+    for (struct loop i = loop_of(l, m->held, 64); loop_next(l, &i);) {
         uint32_t bits = new_id(l), place = binary(l, OpAccessChain, type, stage, i.index);
         EMIT(&l->body, OpLoad, l->c.t_u16, bits, place, AccessMakeVisible | AccessNonPrivate,
              scope);
@@ -355,7 +355,7 @@ static void lower_store(struct lowering *l)
     uint32_t replica = replica_of(l, &m, &replicas);
     if (m.use == UseB)
         lower_fail(l, "the lowering does not store matrices of use B");
-    for (struct loop i = loop_of(l, m.held / replicas, false); loop_next(l, &i);) {
+    for (struct loop i = loop_of(l, m.held / replicas, 1); loop_next(l, &i);) {
         uint32_t column = uint_op(l, OpIAdd, uint_op_by(l, OpIMul, i.index, replicas), replica);
         struct element e = element_at(l, &access, &m, row, column);
         uint32_t x = unary(l, OpFConvert, l->c.t_half, held(l, from, column));
