@@ -158,10 +158,10 @@ struct draft_backend {
     draft_status (*end)(draft_context *context, void *queue, bool ok);
     draft_status (*wait)(draft_context *context);
 
-    /* Of a backend whose kernels for attend are tested before a plan takes them; NULL for others.
-     * fingerprint: a number for the code of the one that the plan has. has_queue: the context has a
-     * queue of its own to test on. */
-    uint64_t (*fingerprint)(const draft_plan *plan);
+    /* Of a backend whose kernels are tested before a plan takes them; NULL for others. fingerprint: a
+     * number for the code of the variant that the plan has of a stage, whatever its shape.
+     * has_queue: the context has a queue of its own to test on. */
+    uint64_t (*fingerprint)(const draft_plan *plan, draft_stage stage);
     bool (*has_queue)(const draft_context *context);
 
     /* Of a backend whose queues are command buffers of the caller, on the caller's device; NULL for

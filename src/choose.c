@@ -29,46 +29,60 @@ static bool allowed(const char *mask, const char *name, const char *const *names
 }
 
 /* NULL where the plan may take it. */
-static const char *why_not(const struct draft_plan *plan, draft_stage stage, uint32_t variant,
+static const char *why_not(const struct draft_plan *plan, unsigned index, uint32_t variant,
                            const struct draft_choice *choice)
 {
     const struct draft_backend *backend = plan->context->backend;
+    draft_stage stage = (draft_stage)(1 << index);
     const char *const *names = backend->variants(stage);
     const char *why = backend->refuses(plan, stage, variant);
-    if (why || (stage == DRAFT_ATTEND && choice->only))
+    if (why || (choice->only && choice->only[index]))
         return why;
     if (!allowed(choice->mask, names[variant], names))
         return "DRAFT_KERNEL leaves it out";
-    return stage == DRAFT_ATTEND ? choice->ruled_out[variant] : NULL;
+    return choice->ruled_out[index][variant];
+}
+
+static void tell(const struct draft_plan *plan, unsigned index, uint32_t variant, const char *why)
+{
+    const struct draft_backend *backend = plan->context->backend;
+    draft_stage stage = (draft_stage)(1 << index);
+    draft_log(&plan->context->log, DRAFT_LOG_INFO, "%s %s: not %s: %s", backend->name,
+              draft_stage_name(stage), backend->variants(stage)[variant], why);
+}
+
+void draft_rule_out(const struct draft_plan *plan, struct draft_choice *choice, unsigned index,
+                    const char *why)
+{
+    choice->ruled_out[index][plan->variants[index]] = why;
+    choice->changed = true;
+    tell(plan, index, plan->variants[index], why);
 }
 
 static draft_status choose(struct draft_plan *plan, unsigned index,
                            const struct draft_choice *choice)
 {
     const struct draft_backend *backend = plan->context->backend;
-    const struct draft_log *log = &plan->context->log;
     draft_stage stage = (draft_stage)(1 << index);
     const char *const *names = backend->variants(stage);
-    const char *only = stage == DRAFT_ATTEND ? choice->only : NULL;
+    const char *only = choice->only ? choice->only[index] : NULL;
     for (uint32_t i = 0; names[i]; i++) {
         if (only && strcmp(only, names[i]) != 0)
             continue;
-        const char *why = why_not(plan, stage, i, choice);
+        const char *why = why_not(plan, index, i, choice);
         if (!why) {
             plan->variants[index] = i;
             plan->kernels[index] = names[i];
             return DRAFT_OK;
         }
-        if (!choice->again || (stage == DRAFT_ATTEND && i + 1 == choice->again))
-            draft_log(log, DRAFT_LOG_INFO, "%s %s: not %s: %s", backend->name,
-                      draft_stage_name(stage), names[i], why);
+        if (!choice->again)
+            tell(plan, index, i, why);
     }
     if (only)
         return DRAFT_ERROR_UNSUPPORTED;
-    bool wrong = stage == DRAFT_ATTEND && choice->wrong;
-    draft_log(log, DRAFT_LOG_ERROR, "%s %s: no kernel is left%s", backend->name,
-              draft_stage_name(stage), wrong ? " that computes rightly" : "");
-    return wrong ? DRAFT_ERROR_DEVICE : DRAFT_ERROR_UNSUPPORTED;
+    draft_log(&plan->context->log, DRAFT_LOG_ERROR, "%s %s: no kernel is left%s", backend->name,
+              draft_stage_name(stage), choice->wrong[index] ? " that computes rightly" : "");
+    return choice->wrong[index] ? DRAFT_ERROR_DEVICE : DRAFT_ERROR_UNSUPPORTED;
 }
 
 draft_status draft_choose(struct draft_plan *plan, const struct draft_choice *choice)

@@ -22,21 +22,25 @@ const struct draft_backend *draft_backend_find(const char *name);
 
 /* What bears on the choice of kernels while a plan is made. */
 struct draft_choice {
-    const char *mask; /* $DRAFT_KERNEL, or NULL                                                 */
-    const char *only; /* attend takes this variant or none; NULL: any                           */
-    const char *ruled_out[DRAFT_MOST_VARIANTS]; /* variants of attend: why; NULL: they are not */
-    uint32_t again; /* this plan has chosen before: only what was ruled out last is told,
-                       variant again - 1 of attend                                             */
-    bool wrong;     /* one was ruled out because it computes wrongly                           */
+    const char *mask; /* $DRAFT_KERNEL, or NULL */
+    /* NULL, or of each stage the one variant that it may take, tested or not; NULL: any. */
+    const char *const *only;
+    const char *ruled_out[DRAFT_STAGES][DRAFT_MOST_VARIANTS]; /* why; NULL: they are not          */
+    bool wrong[DRAFT_STAGES]; /* one was ruled out because it computes wrongly            */
+    bool again;               /* the plan has chosen before: what is refused was told     */
+    bool changed;             /* one was ruled out since it did                           */
 };
 /* Set variants and kernels, log each refusal with its reason. UNSUPPORTED where none is left, DEVICE
  * where that is so because of one that computes wrongly. src/choose.c. */
 draft_status draft_choose(struct draft_plan *plan, const struct draft_choice *choice);
+/* The plan is to choose again, without the variant that it has taken for stage `index`. */
+void draft_rule_out(const struct draft_plan *plan, struct draft_choice *choice, unsigned index,
+                    const char *why);
 
-/* A plan of checked parameters. only: attend takes this variant, tested or not; NULL: the best that
- * passes its self-test. src/plan.c. */
+/* A plan of checked parameters. only: see above; NULL: the best that pass their self-tests.
+ * src/plan.c. */
 draft_status draft_plan_make(draft_context *context, const struct draft_plan_params *params,
-                             const char *only, draft_plan **out);
+                             const char *const *only, draft_plan **out);
 
 /* Put in the place of each DEFAULT what it stands for, which docs/fidelity.md gives the reasons of.
  * src/shape.c. */

@@ -141,29 +141,30 @@ static draft_status upload_geometry(struct draft_plan *plan)
     return status;
 }
 
-/* The attend kernel that could not be made is ruled out, where there are others. */
+/* The kernel that could not be made is ruled out, where there are others. */
 static bool make_without(const struct draft_plan *plan, struct draft_choice *choice)
 {
-    unsigned attend = draft_stage_index(DRAFT_ATTEND);
-    uint32_t variant = plan->variants[attend];
-    if (plan->making != attend || !plan->context->backend->variants(DRAFT_ATTEND)[variant + 1])
+    if (plan->making == DRAFT_STAGES) /* it is no kernel that failed */
         return false;
-    choice->ruled_out[variant] = "the driver cannot make it";
+    const char *const *names = plan->context->backend->variants((draft_stage)(1 << plan->making));
+    if (!names[plan->variants[plan->making] + 1])
+        return false;
+    draft_rule_out(plan, choice, plan->making, "the driver cannot make it");
     return true;
 }
 
-/* Choose and make, again and again until the kernel of attend may be kept. */
-static draft_status make_kernels(struct draft_plan *plan, const char *only)
+/* Choose and make, again and again until all kernels may be kept. */
+static draft_status make_kernels(struct draft_plan *plan, const char *const *only)
 {
     draft_context *context = plan->context;
     struct draft_choice choice = {.mask = only ? NULL : getenv("DRAFT_KERNEL"), .only = only};
     bool tested = context->proofs && !context->trusting && !only;
-    for (;;) {
-        plan->making = 0;
+    for (;; choice.again = true) {
+        plan->making = DRAFT_STAGES;
+        choice.changed = false;
         draft_status status = draft_choose(plan, &choice);
         if (status)
             return status;
-        uint32_t variant = plan->variants[draft_stage_index(DRAFT_ATTEND)];
         status = context->backend->plan(plan);
         if (!tested)
             return status;
@@ -171,16 +172,15 @@ static draft_status make_kernels(struct draft_plan *plan, const char *only)
             status = draft_prove(plan, &choice);
         else if (status == DRAFT_ERROR_DEVICE && make_without(plan, &choice))
             status = DRAFT_OK;
-        if (status || !choice.ruled_out[variant])
+        if (status || !choice.changed)
             return status;
-        choice.again = variant + 1;
         context->backend->unplan(plan);
         plan->state = NULL;
     }
 }
 
 static draft_status prepare(struct draft_plan *plan, const struct draft_plan_params *params,
-                            const char *only)
+                            const char *const *only)
 {
     draft_context *context = plan->context;
     const struct draft_log *log = &context->log;
@@ -204,7 +204,7 @@ static draft_status prepare(struct draft_plan *plan, const struct draft_plan_par
 }
 
 draft_status draft_plan_make(draft_context *context, const struct draft_plan_params *params,
-                             const char *only, draft_plan **out)
+                             const char *const *only, draft_plan **out)
 {
     struct draft_plan *plan = draft_calloc(1, sizeof *plan);
     DRAFT_REQUIRE(&context->log, DRAFT_ERROR_MEMORY, plan, "out of host memory for a plan");

@@ -10,15 +10,28 @@
 #include "proof.h"
 
 /* Raise it when the self-test changes, so that what an older one found no longer counts. */
-enum { TEST_NUMBER = 2 };
+enum { TEST_NUMBER = 3 };
 
 enum verdict { UNKNOWN, RIGHT, WRONG, UNTESTED };
 
+/* What is known of the code that a variant of a stage runs in plans of a kind. */
+struct record {
+    char kernel[32];
+    uint32_t stage;         /* bit                                                            */
+    struct draft_kind kind; /* what the stage looks at: draft_kind_of */
+    uint32_t verdict;
+    uint64_t code; /* backend->fingerprint; 0: not asked for */
+};
+
+struct records {
+    uint32_t count, reserved;
+    struct record of[256]; /* the oldest go first */
+};
+enum { RECORDS = sizeof((struct records *)0)->of / sizeof(struct record) };
+
 struct draft_proofs {
     pthread_mutex_t mutex; /* held during a test: others that want the same kernel wait for it */
-    /* By row of attend's table, type - 1, dim / 8 - 1 (how many elements a row has decides how it is
-     * loaded), and tail. */
-    uint8_t verdicts[DRAFT_MOST_VARIANTS][3][DRAFT_MAX_DIM / 8][2];
+    struct records known;  /* by this context, whose code is always the same                    */
 };
 
 struct draft_proofs *draft_proofs_create(void)
@@ -37,26 +50,57 @@ void draft_proofs_destroy(struct draft_proofs *proofs)
     draft_release(proofs);
 }
 
-static const char *type_name(uint32_t type)
+/* ---- Records ---- */
+
+static struct draft_kind kind_of(const struct draft_plan *plan)
 {
-    return type == DRAFT_F16 ? "f16" : type == DRAFT_BF16 ? "bf16" : "f32";
+    const struct draft_geometry *g = &plan->geometry;
+    return (struct draft_kind){g->type, g->dim,  g->scorer,
+                               g->tail, g->rule, (g->force & DRAFT_FORCED_FLOOR) != 0};
+}
+
+/* Of the variant that a plan has of a stage. */
+static struct record record_of(const struct draft_plan *plan, unsigned index)
+{
+    const struct draft_kind kind = kind_of(plan);
+    struct record record = {.stage = 1u << index};
+    record.kind = draft_kind_of(&kind, (draft_stage)record.stage);
+    snprintf(record.kernel, sizeof record.kernel, "%s", plan->kernels[index]);
+    return record;
+}
+
+static struct record *find_record(struct records *records, const struct record *key)
+{
+    for (uint32_t i = 0; i < records->count; i++) {
+        struct record *r = &records->of[i];
+        if (strncmp(r->kernel, key->kernel, sizeof r->kernel) == 0 && r->stage == key->stage &&
+            memcmp(&r->kind, &key->kind, sizeof r->kind) == 0 &&
+            (key->code == 0 || r->code == key->code))
+            return r;
+    }
+    return NULL;
+}
+
+static void add_record(struct records *records, const struct record *record)
+{
+    struct record *at = find_record(records, record);
+    if (!at && records->count == RECORDS) {
+        memmove(records->of, records->of + 1, (RECORDS - 1) * sizeof *records->of);
+        records->count--;
+    }
+    if (!at)
+        at = &records->of[records->count++];
+    *at = *record;
 }
 
 /* ---- File: of one device, for one driver and one version of the library ---- */
 
-struct record {
-    char kernel[32];
-    uint32_t type, dim, tail, wrong;
-    uint64_t code; /* backend->fingerprint */
-};
-
 struct content {
     char device[sizeof((struct draft_device_info *)0)->name];
     char driver[sizeof((struct draft_device_info *)0)->driver];
-    uint32_t version, test, count, reserved;
-    struct record records[128]; /* the oldest go first */
+    uint32_t version, test;
+    struct records records;
 };
-enum { RECORDS = sizeof((struct content *)0)->records / sizeof(struct record) };
 
 static const char magic[DRAFT_FILE_MAGIC] = {'d', 'r', 'a', 'f', 't', 'k', 'a', '1'};
 
@@ -87,70 +131,91 @@ static draft_status load_content(const draft_context *context, struct content *o
     const struct content *found = (const void *)data;
     if (size == sizeof *found && strncmp(found->device, fresh.device, sizeof fresh.device) == 0 &&
         strncmp(found->driver, fresh.driver, sizeof fresh.driver) == 0 &&
-        found->version == fresh.version && found->test == fresh.test && found->count <= RECORDS)
+        found->version == fresh.version && found->test == fresh.test &&
+        found->records.count <= RECORDS)
         *out = *found;
     draft_release(data);
     return DRAFT_OK;
 }
 
-static struct record record_of(const struct draft_plan *plan)
-{
-    struct record record = {
-        .type = plan->geometry.type,
-        .dim = plan->geometry.dim,
-        .tail = plan->geometry.tail != DRAFT_TAIL_DROP,
-        .code = plan->context->backend->fingerprint(plan),
-    };
-    snprintf(record.kernel, sizeof record.kernel, "%s",
-             plan->kernels[draft_stage_index(DRAFT_ATTEND)]);
-    return record;
-}
-
-static struct record *find_record(struct content *content, const struct record *key)
-{
-    for (uint32_t i = 0; i < content->count; i++) {
-        struct record *r = &content->records[i];
-        if (strncmp(r->kernel, key->kernel, sizeof r->kernel) == 0 && r->type == key->type &&
-            r->dim == key->dim && r->tail == key->tail && r->code == key->code)
-            return r;
-    }
-    return NULL;
-}
-
 /* Into the file as it is now: another process may have added to it. */
-static draft_status keep_record(const draft_context *context, const struct record *record)
+static draft_status keep_records(const draft_context *context,
+                                 const struct record records[DRAFT_STAGES], uint32_t stages)
 {
     struct content content;
     char name[NAME_SIZE];
     draft_status status = load_content(context, &content);
     if (status)
         return status;
-    struct record *at = find_record(&content, record);
-    if (!at && content.count == RECORDS) {
-        memmove(content.records, content.records + 1, (RECORDS - 1) * sizeof *content.records);
-        content.count--;
-    }
-    if (!at)
-        at = &content.records[content.count++];
-    *at = *record;
+    for (unsigned s = 0; s < DRAFT_STAGES; s++)
+        if (stages & 1u << s)
+            add_record(&content.records, &records[s]);
     file_name(&context->device, name);
     draft_file_save(&context->log, name, magic, &content, sizeof content);
     return DRAFT_OK;
 }
 
-/* ---- The test ---- */
+/* ---- What is told ---- */
 
-static struct draft_proof_params params_of(const struct record *key)
+/* "bf16, dim 64, scorer EXCESS, tail MEAN", "rule HEAD with a floor, pooled keys" */
+static void describe(const struct record *r, char *out, size_t size)
 {
-    return (struct draft_proof_params){(draft_type)key->type, key->dim, key->tail != 0};
+    static const char *const types[] = {"", "f16", "bf16", "f32"};
+    static const char *const scorers[] = {"", "MEAN", "LSE", "MAX", "EXCESS"};
+    static const char *const tails[] = {"", "DROP", "MEAN", "GAP", "FITTED"};
+    static const char *const rules[] = {"", "HEAD", "ROW", "MASS", "PAPER"};
+    const struct draft_kind *k = &r->kind;
+    const char *pooled = k->tail == DRAFT_TAIL_DROP ? "" : ", pooled keys";
+    if (r->stage == DRAFT_SELECT)
+        snprintf(out, size, "rule %s%s%s", rules[k->rule], k->floor ? " with a floor" : "", pooled);
+    else if (r->stage == DRAFT_ATTEND)
+        snprintf(out, size, "%s, dim %u%s", types[k->type], k->dim, pooled);
+    else
+        snprintf(out, size, "%s, dim %u, scorer %s, tail %s", types[k->type], k->dim,
+                 scorers[k->scorer], tails[k->tail]);
 }
 
-/* The context has no queue of its own: another context on the same device has one. *ran: false
+static void tell(const draft_context *context, const struct record *r,
+                 const struct draft_proof *proof)
+{
+    const struct draft_device_info *device = &context->device;
+    const char *stage = draft_stage_name((draft_stage)r->stage);
+    char kind[80];
+    describe(r, kind, sizeof kind);
+    if (proof->wrong)
+        draft_log(&context->log, DRAFT_LOG_WARN,
+                  "%s %s: %s computes wrongly on %s, driver %s: in the self-test (%s) %s, an error "
+                  "of %.3g times what is allowed",
+                  context->backend->name, stage, r->kernel, device->name, device->driver, kind,
+                  proof->where, proof->worst);
+    else
+        draft_log(&context->log, DRAFT_LOG_DEBUG,
+                  "%s %s: %s has passed its self-test (%s) in %.1f ms, with %.2g of the error that "
+                  "is allowed",
+                  context->backend->name, stage, r->kernel, kind, 1e3 * proof->seconds,
+                  proof->worst);
+}
+
+static void tell_earlier(const draft_context *context, const struct record *r)
+{
+    char kind[80];
+    describe(r, kind, sizeof kind);
+    draft_log(&context->log, DRAFT_LOG_WARN,
+              "%s %s: %s has computed wrongly on %s, driver %s, in an earlier self-test (%s), as a "
+              "file in the folder for caches says",
+              context->backend->name, draft_stage_name((draft_stage)r->stage), r->kernel,
+              context->device.name, context->device.driver, kind);
+}
+
+/* ---- The test ---- */
+
+/* The context has no queue of its own: another context on the same device has one. Nothing has run
  * where there is none. */
-static draft_status run_elsewhere(const draft_context *context, const struct record *key,
-                                  struct draft_proof *proof, bool *ran)
+static draft_status run_elsewhere(const struct draft_plan *plan, const struct draft_kind *kind,
+                                  uint32_t stages, struct draft_proof proofs[DRAFT_STAGES])
 {
     enum { MOST_DEVICES = 64 };
+    const draft_context *context = plan->context;
     const struct draft_backend *backend = context->backend;
     size_t count = 0, at = 0;
     struct draft_device_info *devices = draft_calloc(MOST_DEVICES, sizeof *devices);
@@ -163,113 +228,104 @@ static draft_status run_elsewhere(const draft_context *context, const struct rec
     draft_context *own = NULL;
     struct draft_context_params params = {.backend = backend->name,
                                           .device = found ? devices[at].index : 0};
-    struct draft_proof_params test = params_of(key);
     draft_release(devices);
     if (found)
         status = draft_context_create(&params, &own);
     if (own)
-        status = draft_proof_run(own, key->kernel, &test, proof);
+        status = draft_proof_run(own, plan->kernels, kind, stages, proofs);
     draft_context_destroy(&own);
-    *ran = found && !status;
-    if (status == DRAFT_ERROR_MEMORY)
-        draft_log(&context->log, DRAFT_LOG_ERROR, "out of memory for a self-test");
-    return status == DRAFT_ERROR_MEMORY ? status : DRAFT_OK;
+    if (!status)
+        return DRAFT_OK;
+    memset(proofs, 0, DRAFT_STAGES * sizeof *proofs);
+    if (status != DRAFT_ERROR_MEMORY)
+        return DRAFT_OK;
+    draft_log(&context->log, DRAFT_LOG_ERROR, "out of memory for a self-test");
+    return status;
 }
 
-static const char *tail_name(const struct record *key)
-{
-    return key->tail ? ", tail" : "";
-}
-
-static void tell(const draft_context *context, const struct record *key,
-                 const struct draft_proof *proof)
-{
-    const struct draft_device_info *device = &context->device;
-    if (proof->wrong)
-        draft_log(
-            &context->log, DRAFT_LOG_WARN,
-            "%s attend: %s computes wrongly on %s, driver %s: in the self-test (%s, dim %u%s) "
-            "%s, an error of %.3g times what is allowed",
-            context->backend->name, key->kernel, device->name, device->driver, type_name(key->type),
-            key->dim, tail_name(key), proof->where, proof->worst);
-    else
-        draft_log(
-            &context->log, DRAFT_LOG_DEBUG,
-            "%s attend: %s has passed its self-test (%s, dim %u%s) in %.1f ms, with %.2g of the "
-            "error that is allowed",
-            context->backend->name, key->kernel, type_name(key->type), key->dim, tail_name(key),
-            1e3 * proof->seconds, proof->worst);
-}
-
-static draft_status test(draft_context *context, struct record *key, enum verdict *out)
-{
-    struct draft_proof proof = {0};
-    struct draft_proof_params params = params_of(key);
-    bool ran = true;
-    draft_status status = DRAFT_OK;
-    if (context->backend->has_queue(context))
-        status = draft_proof_run(context, key->kernel, &params, &proof);
-    else
-        status = run_elsewhere(context, key, &proof, &ran);
-    if (status == DRAFT_ERROR_UNSUPPORTED) { /* the variant does not take the test's shape */
-        ran = false;
-        status = DRAFT_OK;
-    }
-    *out = UNTESTED;
-    if (status || !ran)
-        return status;
-    tell(context, key, &proof);
-    key->wrong = proof.wrong;
-    *out = proof.wrong ? WRONG : RIGHT;
-    return keep_record(context, key);
-}
-
-/* From the file, or by a test. */
-static draft_status find_verdict(const struct draft_plan *plan, enum verdict *out)
+/* Tests `stages`: sets their records' verdicts. */
+static draft_status test(const struct draft_plan *plan, uint32_t stages,
+                         struct record records[DRAFT_STAGES])
 {
     draft_context *context = plan->context;
-    struct record key = record_of(plan);
+    const struct draft_kind kind = kind_of(plan);
+    struct draft_proof proofs[DRAFT_STAGES] = {{0}};
+    draft_status status = context->backend->has_queue(context)
+                              ? draft_proof_run(context, plan->kernels, &kind, stages, proofs)
+                              : run_elsewhere(plan, &kind, stages, proofs);
+    uint32_t ran = 0;
+    for (unsigned s = 0; s < DRAFT_STAGES && !status; s++) {
+        if (!(stages & 1u << s))
+            continue;
+        records[s].verdict = !proofs[s].ran ? UNTESTED : proofs[s].wrong ? WRONG : RIGHT;
+        if (!proofs[s].ran)
+            continue;
+        tell(context, &records[s], &proofs[s]);
+        ran |= 1u << s;
+    }
+    return ran ? keep_records(context, records, ran) : status;
+}
+
+/* From the file, or by a test: the verdicts of `stages`. */
+static draft_status find_verdicts(const struct draft_plan *plan, uint32_t stages,
+                                  struct record records[DRAFT_STAGES])
+{
     struct content content;
-    draft_status status = load_content(context, &content);
+    draft_status status = load_content(plan->context, &content);
     if (status)
         return status;
-    const struct record *known = find_record(&content, &key);
-    if (!known)
-        return test(context, &key, out);
-    *out = known->wrong ? WRONG : RIGHT;
-    if (known->wrong)
-        draft_log(&context->log, DRAFT_LOG_WARN,
-                  "%s attend: %s has computed wrongly on %s, driver %s, in an earlier self-test "
-                  "(%s, dim %u%s), as a file in the folder for caches says",
-                  context->backend->name, key.kernel, context->device.name, context->device.driver,
-                  type_name(key.type), key.dim, tail_name(&key));
-    return DRAFT_OK;
+    uint32_t unknown = stages;
+    for (unsigned s = 0; s < DRAFT_STAGES; s++) {
+        if (!(stages & 1u << s))
+            continue;
+        records[s].code = plan->context->backend->fingerprint(plan, (draft_stage)(1 << s));
+        const struct record *found = find_record(&content.records, &records[s]);
+        if (!found)
+            continue;
+        unknown &= ~(1u << s);
+        records[s].verdict = found->verdict;
+        if (found->verdict == WRONG)
+            tell_earlier(plan->context, &records[s]);
+    }
+    return unknown ? test(plan, unknown, records) : DRAFT_OK;
+}
+
+/* What this context knows, and what it can find out. */
+static draft_status learn(const struct draft_plan *plan, struct record records[DRAFT_STAGES])
+{
+    struct records *known = &plan->context->proofs->known;
+    uint32_t unknown = 0;
+    for (unsigned s = 0; s < DRAFT_STAGES; s++) {
+        records[s] = record_of(plan, s);
+        const struct record *found = find_record(known, &records[s]);
+        if (found)
+            records[s] = *found;
+        else
+            unknown |= 1u << s;
+    }
+    draft_status status = unknown ? find_verdicts(plan, unknown, records) : DRAFT_OK;
+    for (unsigned s = 0; s < DRAFT_STAGES && !status; s++)
+        if (unknown & 1u << s)
+            add_record(known, &records[s]);
+    return status;
 }
 
 draft_status draft_prove(const struct draft_plan *plan, struct draft_choice *choice)
 {
-    const struct draft_backend *backend = plan->context->backend;
+    struct record records[DRAFT_STAGES];
     struct draft_proofs *proofs = plan->context->proofs;
-    uint32_t variant = plan->variants[draft_stage_index(DRAFT_ATTEND)];
-    draft_status status = DRAFT_OK;
     pthread_mutex_lock(&proofs->mutex);
-    const struct draft_geometry *g = &plan->geometry;
-    uint8_t *kept =
-        &proofs->verdicts[variant][g->type - 1][g->dim / 8 - 1][g->tail != DRAFT_TAIL_DROP];
-    enum verdict verdict = *kept;
-    if (verdict == UNKNOWN)
-        status = find_verdict(plan, &verdict);
-    if (!status)
-        *kept = (uint8_t)verdict;
+    draft_status status = learn(plan, records);
     pthread_mutex_unlock(&proofs->mutex);
-    if (status)
-        return status;
-    bool last = !backend->variants(DRAFT_ATTEND)[variant + 1];
-    if (verdict == WRONG) {
-        choice->wrong = true;
-        choice->ruled_out[variant] = "it has failed its self-test";
-    } else if (verdict == UNTESTED && !last) {
-        choice->ruled_out[variant] = "its self-test cannot be run";
+    for (unsigned s = 0; s < DRAFT_STAGES && !status; s++) {
+        const char *const *names = plan->context->backend->variants((draft_stage)(1 << s));
+        bool last = !names[plan->variants[s] + 1];
+        if (records[s].verdict == WRONG) {
+            choice->wrong[s] = true;
+            draft_rule_out(plan, choice, s, "it has failed its self-test");
+        } else if (records[s].verdict == UNTESTED && !last) {
+            draft_rule_out(plan, choice, s, "its self-test cannot be run");
+        }
     }
-    return DRAFT_OK;
+    return status;
 }

@@ -4,6 +4,7 @@
  * library. The cases, the reference and the tolerances are those of tests/. */
 #include "verify.h"
 
+#include "core.h"
 #include "proof.h"
 
 #include <signal.h>
@@ -197,49 +198,55 @@ static void run_devices(struct run *run, bool with_f32, const struct test_case *
     }
 }
 
-static bool has_tail(const struct test_case *test)
+static struct draft_kind kind_of(const struct test_case *test)
 {
-    return test->params.tail > DRAFT_TAIL_DROP;
+    struct draft_plan_params p = test->params;
+    draft_shape_defaults(&p);
+    return (struct draft_kind){p.type, p.shape.dim, p.scorer, p.tail, p.rule, p.row_floor > 0};
 }
 
-/* The library's own test of a kernel for attend: without it no plan takes the kernel. */
-static void run_self_test(struct run *run, struct verify_device *d, const char *variant,
-                          const struct test_case *test)
+/* The library's own test of a kernel: without it no plan takes the kernel. */
+static void run_self_test(struct run *run, struct verify_device *d, unsigned stage,
+                          const char *variant, const struct test_case *test)
 {
-    struct cell cell = {&d->device, "self-test", variant};
-    struct draft_proof proof;
+    static const char *const names[DRAFT_STAGES] = {"self-test pool", "self-test score",
+                                                    "self-test select", "self-test attend"};
+    struct cell cell = {&d->device, names[stage], variant};
+    const struct draft_kind kind = kind_of(test);
+    const char *kernels[DRAFT_STAGES] = {NULL};
+    struct draft_proof proofs[DRAFT_STAGES], *proof = &proofs[stage];
     log_clear(&d->device.log);
     run->test = test;
     cell_told_of(run, &cell, NULL);
-    const struct draft_proof_params params = {test->params.type, test->params.shape.dim,
-                                              has_tail(test)};
-    draft_status status = draft_proof_run(d->device.context, variant, &params, &proof);
+    kernels[stage] = variant;
+    draft_status status = draft_proof_run(d->device.context, kernels, &kind, 1u << stage, proofs);
     struct outcome outcome = {
-        .refused = status == DRAFT_ERROR_UNSUPPORTED,
-        .mismatches = proof.wrong || (status && status != DRAFT_ERROR_UNSUPPORTED),
-        .worst = proof.worst,
-        .seconds = proof.seconds,
+        .refused = !status && !proof->ran,
+        .mismatches = proof->wrong || status,
+        .worst = proof->worst,
+        .seconds = proof->seconds,
     };
     const char *name = cell_name(&d->device, cell.stage, variant);
-    if (proof.wrong)
-        test_print("    %s: %s\n", name, proof.where);
+    if (proof->wrong)
+        test_print("    %s: %s\n", name, proof->where);
     else if (outcome.mismatches)
         test_print("    %s: not finished: %s\n", name, draft_status_name(status));
     cell_told_of(run, &cell, &outcome);
 }
 
-/* Has a case before this one the same type and dim, and a tail or none as well? */
-static bool is_repeated(const struct test_case *const *cases, size_t c)
+/* Is a case before this one of the same kind to a stage? */
+static bool is_repeated(const struct test_case *const *cases, size_t c, draft_stage stage)
 {
-    size_t i = 0;
-    while (cases[i]->params.type != cases[c]->params.type ||
-           cases[i]->params.shape.dim != cases[c]->params.shape.dim ||
-           has_tail(cases[i]) != has_tail(cases[c]))
-        i++;
-    return i < c;
+    const struct draft_kind whole = kind_of(cases[c]), kind = draft_kind_of(&whole, stage);
+    for (size_t i = 0; i < c; i++) {
+        const struct draft_kind others = kind_of(cases[i]), other = draft_kind_of(&others, stage);
+        if (memcmp(&kind, &other, sizeof kind) == 0)
+            return true;
+    }
+    return false;
 }
 
-/* In each type and dim of the cases. */
+/* In each kind that the cases have. */
 static void run_self_tests(struct run *run, const struct test_case *const *cases)
 {
     struct verify *v = run->verify;
@@ -247,11 +254,14 @@ static void run_self_tests(struct run *run, const struct test_case *const *cases
         struct verify_device *device = &v->devices[d];
         if (!device->device.context || !device->device.context->proofs)
             continue;
-        const char *const *variants = device->device.context->backend->variants(DRAFT_ATTEND);
-        for (; *variants; variants++)
-            for (size_t c = 0; c < v->case_count; c++)
-                if (!is_repeated(cases, c) && cells_take(&device->device, cases[c]))
-                    run_self_test(run, device, *variants, cases[c]);
+        for (unsigned s = 0; s < DRAFT_STAGES; s++) {
+            draft_stage stage = (draft_stage)(1u << s);
+            const char *const *variants = device->device.context->backend->variants(stage);
+            for (; *variants; variants++)
+                for (size_t c = 0; c < v->case_count; c++)
+                    if (!is_repeated(cases, c, stage) && cells_take(&device->device, cases[c]))
+                        run_self_test(run, device, s, *variants, cases[c]);
+        }
     }
 }
 

@@ -135,19 +135,27 @@ static const char *refuses(const draft_plan *plan, draft_stage stage, uint32_t v
                                                                &plan->geometry);
 }
 
-static uint64_t fingerprint(const draft_plan *plan)
+/* Each module once, whole: how often passes repeat depends on the shape. */
+static uint64_t fingerprint(const draft_plan *plan, draft_stage stage)
 {
     const struct cuda_context *cuda = plan->context->state;
     size_t count;
-    const struct cuda_variant *variants = draft_cuda_variants(DRAFT_ATTEND, &count);
+    const struct cuda_variant *variants = draft_cuda_variants(stage, &count);
     struct cuda_pass passes[CUDA_MAX_PASSES];
     uint32_t used =
-        variants[plan->variants[draft_stage_index(DRAFT_ATTEND)]].passes(&plan->geometry, passes);
-    enum cuda_module module = passes[used - 1].module;
+        variants[plan->variants[draft_stage_index(stage)]].passes(&plan->geometry, passes);
     /* CUDA's version says less than the file that the driver was loaded from. */
     const void *function = (const void *)(uintptr_t)cuda->device.driver.api.cuInit;
-    return draft_hash(draft_library_hash(function, DRAFT_HASH), draft_cuda_image(module),
-                      draft_cuda_image_size(module));
+    uint64_t hash = draft_library_hash(function, DRAFT_HASH);
+    for (uint32_t i = 0; i < used; i++) {
+        enum cuda_module module = passes[i].module;
+        uint32_t first = 0;
+        while (passes[first].module != module)
+            first++;
+        if (first == i)
+            hash = draft_hash(hash, draft_cuda_image(module), draft_cuda_image_size(module));
+    }
+    return hash;
 }
 
 static bool has_queue(const draft_context *context)

@@ -171,13 +171,19 @@ static uint32_t chosen_passes(const struct draft_plan *plan, draft_stage stage,
                                                                      &plan->geometry, passes);
 }
 
-static uint64_t fingerprint(const draft_plan *plan)
+/* Each shader once: how often passes repeat depends on the shape. */
+static uint64_t fingerprint(const draft_plan *plan, draft_stage stage)
 {
     struct vk_pass passes[VK_MAX_PASSES];
-    uint32_t count = chosen_passes(plan, DRAFT_ATTEND, passes);
+    uint32_t count = chosen_passes(plan, stage, passes);
     uint64_t hash = DRAFT_HASH;
     for (uint32_t i = 0; i < count; i++) {
         const struct vk_shader *shader = &passes[i].shader;
+        uint32_t first = 0;
+        while (passes[first].shader.code != shader->code)
+            first++;
+        if (first < i)
+            continue;
         hash = draft_hash(hash, &shader->subgroup, sizeof shader->subgroup);
         hash = draft_hash(hash, shader->code, shader->size);
     }

@@ -264,13 +264,16 @@ struct draft_plan_params {
  * workspace of its own. Must outlive the work enqueued with it; holds a little device memory. */
 typedef struct draft_plan draft_plan;
 
-/* On CUDA and Vulkan the first plan of a kind - kernel, type and dim - makes a self-test of the kernel
- * for attend: a few milliseconds on a GPU, on the context's own queue, which it waits for. One that
- * computes wrongly is told at WARN, and the next takes its place. What was found is kept, in the
- * user's folder for caches too ($XDG_CACHE_HOME/draft or ~/.cache/draft), until driver or kernel
+/* On CUDA and Vulkan the first plan of a kind makes a self-test of the kernels of all stages, of
+ * those that will not run too: some tens of milliseconds of the calling thread and a few of a GPU,
+ * on the context's own queue, which it waits for. A kind is type and dim, scorer and tail, rule and
+ * whether there is a row_floor; a stage whose code these do not change is not tested again. A kernel
+ * that computes wrongly is told at WARN, and the next takes its place. What was found is kept, in
+ * the user's folder for caches too ($XDG_CACHE_HOME/draft or ~/.cache/draft), until driver or kernel
  * change.
  * Errors: ARGUMENT, UNSUPPORTED (type or size that the device or the format of the lists, 65535
- * blocks, cannot hold), MEMORY, DEVICE (also: each kernel that could be taken computes wrongly). */
+ * blocks, cannot hold), MEMORY, DEVICE (also: each kernel that a stage could take computes
+ * wrongly). */
 DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_plan_create(draft_context *context,
                                                             const struct draft_plan_params *params,
                                                             draft_plan **out);
