@@ -422,12 +422,10 @@ static const struct {
     const char *names[MOST_VARIANTS + 1];
 } tables[DRAFT_STAGES] = {
     {1, {{"simt", fits_all, pool_passes, NULL, NULL}}, {"simt"}},
-    /* No self-test looks at a map: until wgmma has been seen right and faster on a GPU, it is taken
-     * only where $DRAFT_KERNEL asks for it. */
     {2,
-     {{"simt", score_refuses, score_passes, score_scratch, NULL},
-      {"wgmma", wgmma_refuses, wgmma_passes, score_scratch, NULL}},
-     {"simt", "wgmma"}},
+     {{"wgmma", wgmma_refuses, wgmma_passes, score_scratch, NULL},
+      {"simt", score_refuses, score_passes, score_scratch, NULL}},
+     {"wgmma", "simt"}},
     {1, {{"simt", fits_all, select_passes, select_scratch, NULL}}, {"simt"}},
     {2,
      {{"sm90", sm90_refuses, sm90_passes, sm90_scratch, "sm80"},
