@@ -388,7 +388,6 @@ static const struct {
     const char *names[MOST_VARIANTS + 1];
 } tables[DRAFT_STAGES] = {
     {1, {{"scalar", fits_all, pool_passes, NULL}}, {"scalar"}},
-    /* No self-test looks at a map: matrix units are taken only where $DRAFT_KERNEL asks for them. */
     {5,
      {{"cpu_wide", not_processor, draft_vk_score_passes_cpu, draft_vk_score_scratch_cpu},
       SCORE_COOPMAT(16x16x16),
