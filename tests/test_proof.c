@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Drivers that compute wrongly: some variants of attend get e to the power of x from this driver
- * where they ask for 2 to the power of x, or the other way round, and plans must find that out. This
- * program is linked with the function below in place of the one that makes pipelines, so the
+ * Drivers that compute wrongly: what some variants get from this driver is e to the power of x
+ * where they ask for 2 to the power of x, or the other way round, and the like; plans must find
+ * that out. This program is linked with the function below in place of the one that makes pipelines, so the
  * library itself has no way to do this. Verdicts go to a folder of the test's own. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,9 +14,9 @@
 #include "checks.h"
 #include "vulkan_app.h"
 
-/* Names of variants, separated by spaces: computed wrongly, not made at all. */
+/* Names of variants, separated by spaces: computed wrongly, not made at all. Those of other stages
+ * than attend with the stage, "score:scalar". */
 static char spoiled[256], refused[256];
-static unsigned pipelines; /* of attend that were made */
 static char folder[64];
 
 draft_status __real_draft_vk_cache_pipeline(struct vk_device *vk, struct vk_cache *cache,
@@ -26,32 +26,81 @@ draft_status __wrap_draft_vk_cache_pipeline(struct vk_device *vk, struct vk_cach
 
 static bool holds(const char *names, const char *name)
 {
-    char padded[300], word[64];
+    char padded[300], word[80];
     snprintf(padded, sizeof padded, " %s ", names);
     snprintf(word, sizeof word, " %s ", name);
     return strstr(padded, word) != NULL;
 }
 
-/* The variant of attend that this is the shader of in the plans below, or NULL. */
-static const char *variant_of(const struct vk_device *vk, const struct vk_shader *shader)
+/* The plans below. */
+static const struct draft_geometry geometry = {
+    .batch = 1,
+    .heads = 1,
+    .kv_heads = 1,
+    .video_blocks = 4,
+    .blocks = 5,
+    .dim = 64,
+    .type = DRAFT_ABI_F16,
+    .rule = DRAFT_ABI_ROW,
+    .scorer = DRAFT_ABI_SCORER_EXCESS,
+    .tail = DRAFT_ABI_TAIL_MEAN,
+};
+
+static bool has_shader(const struct vk_device *vk, const struct vk_variant *variant,
+                       const struct vk_shader *shader)
 {
-    const struct draft_geometry g = {.type = DRAFT_ABI_F16, .dim = 64};
-    size_t count;
-    const struct vk_variant *variants = draft_vk_variants(DRAFT_ATTEND, &count);
-    for (size_t i = 0; i < count; i++) {
-        struct vk_pass passes[VK_MAX_PASSES];
-        uint32_t used = variants[i].passes(&vk->physical.caps, &g, passes);
-        for (uint32_t p = 0; p < used; p++)
-            if (passes[p].shader.code == shader->code)
-                return variants[i].name;
-    }
-    return NULL;
+    struct vk_pass passes[VK_MAX_PASSES];
+    uint32_t used = variant->passes(&vk->physical.caps, &geometry, passes);
+    for (uint32_t p = 0; p < used; p++)
+        if (passes[p].shader.code == shader->code)
+            return true;
+    return false;
 }
 
-/* The module with Exp for Exp2 and Exp2 for Exp: kept until the program ends, as shaders are. */
-static struct vk_shader spoil(const struct vk_shader *shader)
+/* The variant of a stage whose own shader this is in the plans below, in `name`; false where there
+ * is none, or several share it. */
+static bool variant_of(const struct vk_device *vk, const struct vk_shader *shader,
+                       draft_stage *stage, char name[64])
 {
-    enum { HEADER = 5, EXT_INST = 12, EXP = 27, EXP2 = 29 };
+    unsigned owners = 0;
+    for (unsigned s = 0; s < DRAFT_STAGES; s++) {
+        size_t count;
+        const struct vk_variant *variants = draft_vk_variants((draft_stage)(1u << s), &count);
+        for (size_t i = 0; i < count; i++) {
+            if (!has_shader(vk, &variants[i], shader))
+                continue;
+            *stage = (draft_stage)(1u << s);
+            snprintf(name, 64, "%s%s%s", *stage == DRAFT_ATTEND ? "" : draft_stage_name(*stage),
+                     *stage == DRAFT_ATTEND ? "" : ":", variants[i].name);
+            owners++;
+        }
+    }
+    return owners == 1;
+}
+
+/* What is wrong with a stage: Exp for Exp2 and Exp2 for Exp; sums are differences; the sign that
+ * says that a block was kept is another bit. True where the instruction was changed. */
+static bool change(draft_stage stage, uint32_t *instruction)
+{
+    enum { EXT_INST = 12, CONSTANT = 43, FADD = 129, FSUB = 131, EXP = 27, EXP2 = 29 };
+    uint32_t code = instruction[0] & 0xffff;
+    if (stage == DRAFT_POOL && code == FADD)
+        instruction[0] += FSUB - FADD;
+    else if (stage == DRAFT_SELECT && code == CONSTANT && instruction[3] == 0x80000000u)
+        instruction[3] = 0x40000000u;
+    else if (stage != DRAFT_POOL && code == EXT_INST && instruction[4] == EXP)
+        instruction[4] = EXP2;
+    else if (stage != DRAFT_POOL && code == EXT_INST && instruction[4] == EXP2)
+        instruction[4] = EXP;
+    else
+        return false;
+    return true;
+}
+
+/* The module with some instructions changed: kept until the program ends, as shaders are. */
+static struct vk_shader spoil(draft_stage stage, const struct vk_shader *shader)
+{
+    enum { HEADER = 5 };
     static uint32_t *copies[64];
     static const uint32_t *originals[64];
     size_t words = shader->size / 4, at = HEADER;
@@ -64,15 +113,9 @@ static struct vk_shader spoil(const struct vk_shader *shader)
         originals[n] = shader->code;
         copies[n] = test_alloc(words, 4);
         memcpy(copies[n], shader->code, shader->size);
-        for (; at < words; at += copies[n][at] >> 16) {
-            uint32_t *instruction = &copies[n][at];
-            if ((instruction[0] & 0xffff) != EXT_INST ||
-                (instruction[4] != EXP && instruction[4] != EXP2))
-                continue;
-            instruction[4] = instruction[4] == EXP ? EXP2 : EXP;
-            changed++;
-        }
-        ck_assert_uint_gt(changed, 0);
+        for (; at < words; at += copies[n][at] >> 16)
+            changed += change(stage, &copies[n][at]);
+        ck_assert(changed > 0 || stage != DRAFT_ATTEND); /* others have passes without any */
     }
     copy.code = copies[n];
     return copy;
@@ -81,15 +124,15 @@ static struct vk_shader spoil(const struct vk_shader *shader)
 draft_status __wrap_draft_vk_cache_pipeline(struct vk_device *vk, struct vk_cache *cache,
                                             const struct vk_shader *shader, VkPipeline *out)
 {
-    const char *variant = variant_of(vk, shader);
-    if (!variant)
+    draft_stage stage = DRAFT_ATTEND;
+    char variant[64];
+    if (!variant_of(vk, shader, &stage, variant))
         return __real_draft_vk_cache_pipeline(vk, cache, shader, out);
-    pipelines++;
     if (holds(refused, variant)) {
         draft_log(vk->log, DRAFT_LOG_ERROR, "vulkan: the driver has no %s", variant);
         return DRAFT_ERROR_DEVICE;
     }
-    struct vk_shader given = holds(spoiled, variant) ? spoil(shader) : *shader;
+    struct vk_shader given = holds(spoiled, variant) ? spoil(stage, shader) : *shader;
     return __real_draft_vk_cache_pipeline(vk, cache, &given, out);
 }
 
@@ -231,6 +274,40 @@ START_TEST(none_is_left)
     ck_assert_int_eq(status, DRAFT_ERROR_DEVICE);
     unsetenv("DRAFT_KERNEL");
     draft_context_destroy(&fresh.context);
+}
+END_TEST
+
+/* Pool, score and select: each variant in its turn, until none is left. */
+START_TEST(other_stages)
+{
+    draft_stage stage = (draft_stage)(1u << _i);
+    const char *name = draft_stage_name(stage);
+    char text[512], before[64] = "";
+    for (;;) {
+        draft_plan *plan = NULL;
+        open_fresh();
+        draft_status status = draft_plan_create(fresh.context, &params, &plan);
+        snprintf(text, sizeof text, "vulkan %s: %s computes wrongly on %s, driver %s", name, before,
+                 fresh.info.name, fresh.info.driver);
+        ck_assert_msg(!*before || said(&fresh, text), "no '%s' in: %s", text, fresh.log.text);
+        if (status) {
+            ck_assert_int_eq(status, DRAFT_ERROR_DEVICE);
+            snprintf(text, sizeof text, "vulkan %s: no kernel is left that computes rightly\n",
+                     name);
+            ck_assert(said(&fresh, text));
+            draft_context_destroy(&fresh.context);
+            break;
+        }
+        ck_assert_str_ne(before, draft_plan_kernel(plan, stage));
+        snprintf(before, sizeof before, "%s", draft_plan_kernel(plan, stage));
+        draft_plan_destroy(&plan);
+        draft_context_destroy(&fresh.context);
+        remove_folder();
+        snprintf(text, sizeof text, "%s %s:%s", spoiled, name, before);
+        make_folder();
+        snprintf(spoiled, sizeof spoiled, "%.255s", text);
+    }
+    ck_assert(*before);
 }
 END_TEST
 
@@ -393,6 +470,7 @@ static TCase *proof_tests(void)
     tcase_add_checked_fixture(tests, make_folder, remove_folder);
     tcase_add_test(tests, the_next_takes_over);
     tcase_add_test(tests, none_is_left);
+    tcase_add_loop_test(tests, other_stages, 0, DRAFT_STAGES - 1);
     tcase_add_test(tests, results_are_right);
     tcase_add_test(tests, what_cannot_be_made_is_passed_over);
     tcase_add_test(tests, verdicts_are_kept);
