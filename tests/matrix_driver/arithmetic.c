@@ -91,7 +91,7 @@ uint32_t matrix_result(struct lowering *l, uint32_t type, uint32_t id)
 /* Every element the same. */
 static void fill(struct lowering *l, uint32_t variable, const struct matrix *m, uint32_t x)
 {
-    for (struct loop i = loop_of(l, m->held, step_for(m, 64)); loop_next(l, &i);)
+    for (struct loop i = loop_of(l, m->held, step_for(m, 32)); loop_next(l, &i);)
         store(l, element(l, variable, i.index), x);
 }
 
@@ -162,7 +162,7 @@ static void lower_elementwise(struct lowering *l, uint32_t operands)
         lower_fail(l, "arithmetic on matrices of 16 bits");
     uint32_t x = matrix_value(l, l->at[3]), y = operands > 1 ? matrix_value(l, l->at[4]) : 0;
     uint32_t out = matrix_result(l, l->at[1], l->at[2]);
-    for (struct loop i = loop_of(l, m.held, step_for(&m, 64)); loop_next(l, &i);) {
+    for (struct loop i = loop_of(l, m.held, step_for(&m, 32)); loop_next(l, &i);) {
         uint32_t a = element_value(l, x, i.index), z;
         if (y)
             z = binary(l, spirv_code(l->at), l->c.t_float, a, element_value(l, y, i.index));
@@ -178,7 +178,7 @@ static void lower_times_scalar(struct lowering *l)
     if (m.component != COMPONENT_F32)
         lower_fail(l, "arithmetic on matrices of 16 bits");
     uint32_t x = matrix_value(l, l->at[3]), out = matrix_result(l, l->at[1], l->at[2]);
-    for (struct loop i = loop_of(l, m.held, step_for(&m, 64)); loop_next(l, &i);)
+    for (struct loop i = loop_of(l, m.held, step_for(&m, 32)); loop_next(l, &i);)
         store(l, element(l, out, i.index),
               binary(l, OpFMul, l->c.t_float, element_value(l, x, i.index), l->at[4]));
 }
@@ -196,7 +196,7 @@ static void lower_conversion(struct lowering *l)
         lower_fail(l, "the lowering does not convert from or to use B");
     uint32_t x = matrix_value(l, l->at[3]), out = matrix_result(l, l->at[1], l->at[2]);
     leave_trail(l, uint_constant(l, (uint32_t)(l->at - l->request->code)));
-    for (struct loop i = loop_of(l, to.held, step_for(&to, 64)); loop_next(l, &i);)
+    for (struct loop i = loop_of(l, to.held, step_for(&to, 32)); loop_next(l, &i);)
         store(l, element(l, out, i.index), rounded(l, to.component, element_value(l, x, i.index)));
 }
 
@@ -261,8 +261,8 @@ static bool is_variable(struct lowering *l, uint32_t pointer)
     return spirv_code(definition(l, pointer)) == OpVariable;
 }
 
-/* May what is loaded here be used in place: is it used in this block alone, and before anything that
- * could change it? */
+/* May what is loaded here be used in place: is it used in this block alone, and before anything
+ * that could change it? */
 static bool stays(struct lowering *l)
 {
     const uint32_t *end = l->request->code + l->request->count;
@@ -291,7 +291,7 @@ static void lower_matrix_load(struct lowering *l)
         return;
     }
     uint32_t out = matrix_result(l, l->at[1], l->at[2]);
-    for (struct loop i = loop_of(l, m.held, step_for(&m, 64)); loop_next(l, &i);)
+    for (struct loop i = loop_of(l, m.held, step_for(&m, 32)); loop_next(l, &i);)
         store(l, element(l, out, i.index), element_value(l, l->at[3], i.index));
 }
 
@@ -308,7 +308,7 @@ static void lower_matrix_store(struct lowering *l)
         return;
     }
     uint32_t from = matrix_value(l, l->at[2]);
-    for (struct loop i = loop_of(l, m.held, step_for(&m, 64)); loop_next(l, &i);)
+    for (struct loop i = loop_of(l, m.held, step_for(&m, 32)); loop_next(l, &i);)
         store(l, element(l, l->at[1], i.index), element_value(l, from, i.index));
 }
 

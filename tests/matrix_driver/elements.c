@@ -81,7 +81,7 @@ static void lower_reduce(struct lowering *l)
         all = call(l, l->at[5], &two);
         words_free(&two);
     }
-    for (struct loop i = loop_of(l, to.held, step_for(&to, 64)); loop_next(l, &i);)
+    for (struct loop i = loop_of(l, to.held, step_for(&to, 32)); loop_next(l, &i);)
         store(l, element(l, out, i.index), all);
 }
 

@@ -68,6 +68,9 @@ void device_close(struct device *device);
 VkResult device_checked(struct device *device, VkResult result);
 PFN_vkVoidFunction device_function(const char *name);
 
+/* plant.c */
+void plant_fault(uint32_t *code, size_t count);
+
 /* pipelines.c */
 VKAPI_ATTR VkResult VKAPI_CALL layer_create_module(VkDevice device,
                                                    const VkShaderModuleCreateInfo *info,

@@ -10,11 +10,11 @@
  *                    share the work of a store.
  *   B                all of it, by rows
  *
- * so that nothing passes between invocations but what the shader itself passes through memory. Which
- * invocation has which row is scrambled, and so is the place of invocations in subgroups, and of
- * subgroups in the workgroup: what relies on one of them goes wrong.
+ * so that nothing passes between invocations but what the shader itself passes through memory.
+ * Which invocation has which row is scrambled, and so is the place of invocations in subgroups, and
+ * of subgroups in the workgroup: what relies on one of them goes wrong.
  *
- * A value that is a matrix has a variable of its own, as arrays that are values cannot be indexed. */
+ * A value that is a matrix has a variable of its own: arrays that are values cannot be indexed. */
 #ifndef MATRIX_DRIVER_LOWER_H
 #define MATRIX_DRIVER_LOWER_H
 
@@ -162,9 +162,9 @@ struct branch {
 struct branch branch_if(struct lowering *l, uint32_t condition);
 void branch_end(struct lowering *l, struct branch branch);
 
-/* for (struct loop i = loop_of(l, n, step); loop_next(l, &i);): the body once for each index. With a
- * step of n or more it is unrolled, with constants in `index`; else it is unrolled `step` times in a
- * loop of the shader, or once where the step does not divide n. (Mesa 22.3 ends all loops of an
+/* for (struct loop i = loop_of(l, n, step); loop_next(l, &i);): the body once for each index. With
+ * a step of n or more it is unrolled, with constants in `index`; else it is unrolled `step` times
+ * in a loop of the shader, or once where the step does not divide n. (Mesa 22.3 ends all loops of an
  * invocation early that in all have gone round 65535 times.) */
 struct loop {
     uint32_t count, step, done;

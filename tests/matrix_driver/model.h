@@ -18,8 +18,8 @@ struct model {
     bool ext; /* of VK_EXT_cooperative_matrix_maintenance1 what attend uses */
 };
 
-/* The one that $DRAFT_MATRIX_DRIVER names, with subgroups of $DRAFT_MATRIX_SUBGROUP alone where that
- * is set; false, and a line on stderr, where there is none such. */
+/* The one that $DRAFT_MATRIX_DRIVER names, with subgroups of $DRAFT_MATRIX_SUBGROUP alone where
+ * that is set; false, and a line on stderr, where there is none such. */
 bool model_chosen(struct model *out);
 
 /* Is the extension one that a model may have; does this one have it? model NULL: the first only. */

@@ -25,6 +25,7 @@ VKAPI_ATTR VkResult VKAPI_CALL layer_create_module(VkDevice handle,
         return VK_ERROR_OUT_OF_HOST_MEMORY;
     }
     memcpy(code, info->pCode, info->codeSize);
+    plant_fault(code, count);
     *module = (struct module){NULL, code, count};
     pthread_mutex_lock(&device->mutex);
     module->next = device->modules;

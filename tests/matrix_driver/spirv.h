@@ -11,6 +11,7 @@
 enum { SPIRV_MAGIC = 0x07230203, SPIRV_HEADER = 5, SPIRV_1_4 = 0x10400 };
 
 enum opcode {
+    OpNop = 0,
     OpUndef = 1,
     OpSource = 3,
     OpSourceExtension = 4,

@@ -9,6 +9,7 @@ static const struct row {
     uint16_t first, last; /* opcodes */
     uint16_t form, values;
 } table[] = {
+    {OpNop, OpNop, FORM_PLAIN, 0},
     {OpUndef, OpUndef, FORM_TYPED, 0},
     {OpSource, OpMemberName, FORM_PLAIN, 0},
     {OpString, OpString, FORM_RESULT, 0},

@@ -5,7 +5,8 @@
  *
  *   layout   an array of words: sizes, strides, offsets and spans of its dimensions
  *   view     an array of words: first row and number of rows, first column and number of columns of
- *            the clip; its permutation is part of its type. Views with sizes of their own are refused.
+ *            the clip; its permutation is part of its type. Views with sizes of their own are
+ *            refused.
  *
  * Memory is f16, reached through its address. Of use B everything is loaded once by the workgroup
  * together, and passes through shared memory to all. */
@@ -326,7 +327,7 @@ static void load_all(struct lowering *l, const struct access *access, const stru
              AccessMakeAvailable | AccessNonPrivate, scope);
     }
     workgroup_barrier(l);
-    for (struct loop i = loop_of(l, m->held, 64); loop_next(l, &i);) {
+    for (struct loop i = loop_of(l, m->held, 32); loop_next(l, &i);) {
         uint32_t bits = new_id(l), place = binary(l, OpAccessChain, type, stage, i.index);
         EMIT(&l->body, OpLoad, l->c.t_u16, bits, place, AccessMakeVisible | AccessNonPrivate,
              scope);
