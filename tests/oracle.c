@@ -307,15 +307,9 @@ void oracle_result_free(struct oracle_result *r)
     *r = (struct oracle_result){0};
 }
 
-/* Four sums, so that the compiler may keep them in flight. dim is a multiple of 8. */
-static double dot(const double *a, const double *b, uint32_t dim)
-{
-    double sum[4] = {0};
-    for (uint32_t d = 0; d < dim; d += 4)
-        for (uint32_t e = 0; e < 4; e++)
-            sum[e] += a[d + e] * b[d + e];
-    return sum[0] + sum[1] + sum[2] + sum[3];
-}
+/* For inner loops, where sanitizers would be most of the time of their tests: over memory that
+ * watched code has read or written from end to end before. */
+#define UNWATCHED __attribute__((no_sanitize("address", "undefined")))
 
 /* A key with its value, of a token or pooled. */
 struct key {
@@ -323,97 +317,173 @@ struct key {
     double bias, square, most; /* |k| squared, the largest |v| of any dim */
 };
 
-static struct key key_of(const double *k, const double *v, double bias, uint32_t dim)
+/* Of `count` tokens or blocks. */
+static struct key *make_keys(const double *k, const double *v, size_t count, uint32_t dim)
 {
-    struct key key = {k, v, bias, dot(k, k, dim), 0};
-    for (uint32_t d = 0; d < dim; d++)
-        key.most = fmax(key.most, fabs(v[d]));
-    return key;
+    struct key *keys = test_alloc(count, sizeof *keys);
+    for (size_t at = 0; at < count; at++, k += dim, v += dim) {
+        keys[at] = (struct key){.k = k, .v = v};
+        for (uint32_t d = 0; d < dim; d++) {
+            keys[at].square += k[d] * k[d];
+            if (fabs(v[d]) > keys[at].most)
+                keys[at].most = fabs(v[d]);
+        }
+    }
+    return keys;
 }
 
-static void add_value(const double *restrict v, double weight, uint32_t dim, double *restrict out,
-                      double *restrict magnitude)
+/* Those of a head. */
+struct head_keys {
+    struct key *tokens, *pooled; /* pooled may be NULL */
+};
+
+static struct head_keys head_keys_of(const struct oracle_grid *g, const struct oracle_head *h)
 {
-    for (uint32_t d = 0; d < dim; d++) {
-        out[d] += weight * v[d];
-        magnitude[d] += weight * fabs(v[d]);
+    struct head_keys keys = {make_keys(h->k, h->v, g->tokens, g->shape.dim), NULL};
+    if (h->tail_k)
+        keys.pooled = make_keys(h->tail_k, h->tail_v, g->video_blocks, g->shape.dim);
+    return keys;
+}
+
+static void head_keys_free(struct head_keys *keys)
+{
+    free(keys->tokens);
+    free(keys->pooled);
+}
+
+/* The keys of a query block, and the largest of what they have. */
+struct kept_keys {
+    struct key *keys;
+    uint32_t count;
+    double bias, square, most;
+    double *p; /* room for a number of each */
+};
+
+static void keep_key(struct kept_keys *list, const struct key *key, double bias)
+{
+    struct key *kept = &list->keys[list->count++];
+    *kept = *key;
+    kept->bias = bias;
+    list->bias = fmax(list->bias, bias);
+    list->square = fmax(list->square, key->square);
+    list->most = fmax(list->most, key->most);
+}
+
+/* Several sums, so that the compiler may keep them in flight. dim is a multiple of 8. Returns the
+ * largest. */
+UNWATCHED static double make_logits(const double *q, double scale, const struct kept_keys *list,
+                                    uint32_t dim)
+{
+    double largest = -INFINITY;
+    for (uint32_t at = 0; at < list->count; at++) {
+        const double *k = list->keys[at].k;
+        double sum[8] = {0};
+        for (uint32_t d = 0; d < dim; d += 8)
+            for (uint32_t e = 0; e < 8; e++)
+                sum[e] += q[d + e] * k[d + e];
+        double all = sum[0] + sum[4] + (sum[1] + sum[5]) + (sum[2] + sum[6]) + (sum[3] + sum[7]);
+        double logit = scale * all + list->keys[at].bias;
+        list->p[at] = logit;
+        largest = logit > largest ? logit : largest;
+    }
+    return largest;
+}
+
+/* p: weights, none of them negative. */
+UNWATCHED static void add_values(const struct kept_keys *list, uint32_t dim, double *out,
+                                 double *magnitude)
+{
+    for (uint32_t d = 0; d < dim; d += 8) {
+        double sum[8] = {0}, absolute[8] = {0};
+        for (uint32_t at = 0; at < list->count; at++)
+            for (uint32_t e = 0; e < 8; e++) {
+                double x = list->p[at] * list->keys[at].v[d + e];
+                sum[e] += x;
+                absolute[e] += fabs(x);
+            }
+        memcpy(out + d, sum, sizeof sum);
+        memcpy(magnitude + d, absolute, sizeof absolute);
     }
 }
 
-/* One query against `count` keys; p has room for them. */
+/* One query against the keys. */
 static void attend_row(const struct oracle_grid *g, const struct oracle_head *h, uint32_t token,
-                       const struct key *keys, uint32_t count, double *p, struct oracle_result *r)
+                       const struct kept_keys *list, struct oracle_result *r)
 {
     uint32_t dim = g->shape.dim;
     const double *q = h->q + (size_t)token * dim;
     double *out = r->out + (size_t)token * dim, *magnitude = r->magnitude + (size_t)token * dim;
-    double largest = -INFINITY, sum = 0, longest = 0;
+    double square = 0, sum = 0;
     memset(out, 0, sizeof *out * dim);
     memset(magnitude, 0, sizeof *magnitude * dim);
-    r->bias[token] = r->most[token] = 0;
-    for (uint32_t at = 0; at < count; at++) {
-        p[at] = h->scale * dot(q, keys[at].k, dim) + keys[at].bias;
-        largest = fmax(largest, p[at]);
-        longest = fmax(longest, keys[at].square);
-        r->bias[token] = fmax(r->bias[token], keys[at].bias);
-        r->most[token] = fmax(r->most[token], keys[at].most);
-    }
-    for (uint32_t at = 0; at < count; at++)
-        sum += p[at] = exp(p[at] - largest);
-    for (uint32_t at = 0; at < count; at++)
-        add_value(keys[at].v, p[at] / sum, dim, out, magnitude);
-    r->lse[token] = count ? largest + log(sum) : -INFINITY;
-    r->reach[token] = sqrt(dot(q, q, dim) * longest);
-    r->keys[token] = count;
+    for (uint32_t d = 0; d < dim; d++)
+        square += q[d] * q[d];
+    double largest = make_logits(q, h->scale, list, dim);
+    for (uint32_t at = 0; at < list->count; at++)
+        sum += list->p[at] = exp(list->p[at] - largest);
+    for (uint32_t at = 0; at < list->count; at++)
+        list->p[at] /= sum;
+    add_values(list, dim, out, magnitude);
+    r->lse[token] = list->count ? largest + log(sum) : -INFINITY;
+    r->reach[token] = sqrt(square * list->square);
+    r->bias[token] = list->bias;
+    r->most[token] = list->most;
+    r->keys[token] = list->count;
 }
 
-/* The keys of a query block. kept: NULL for all blocks, or [B] flags. Returns their number. */
-static uint32_t gather_keys(const struct oracle_grid *g, const struct oracle_head *h,
-                            uint32_t block, const uint8_t *kept, struct key *keys)
+/* kept: NULL for all blocks, or [B] flags. */
+static void gather_keys(const struct oracle_grid *g, const struct oracle_head *h,
+                        const struct head_keys *keys, uint32_t block, const uint8_t *kept,
+                        struct kept_keys *list)
 {
-    size_t dim = g->shape.dim;
-    uint32_t count = 0, i = block - g->prefix_blocks; /* wraps for prefix blocks */
+    uint32_t i = block - g->prefix_blocks; /* wraps for prefix blocks */
     for (uint32_t token = 0; token < g->tokens; token++)
         if ((!kept || kept[g->block_of[token]]) && oracle_token_valid(g, h->valid, token))
-            keys[count++] = key_of(h->k + token * dim, h->v + token * dim, 0, g->shape.dim);
-    if (!h->tail_k || i >= g->video_blocks)
-        return count;
+            keep_key(list, &keys->tokens[token], 0);
+    if (!keys->pooled || i >= g->video_blocks)
+        return;
     const float *bias = h->bias + (size_t)i * h->bias_stride;
     for (uint32_t j = 0; j < g->video_blocks; j++)
         if (!signbit(bias[j]))
-            keys[count++] = key_of(h->tail_k + j * dim, h->tail_v + j * dim, bias[j], g->shape.dim);
-    return count;
+            keep_key(list, &keys->pooled[j], bias[j]);
 }
 
-static void attend_block(const struct oracle_grid *g, const struct oracle_head *h, uint32_t block,
-                         const uint8_t *kept, struct oracle_result *r)
+static void attend_block(const struct oracle_grid *g, const struct oracle_head *h,
+                         const struct head_keys *keys, uint32_t block, const uint8_t *kept,
+                         struct oracle_result *r)
 {
-    struct key *keys = test_alloc(g->tokens + g->video_blocks, sizeof *keys);
-    double *p = test_alloc(g->tokens + g->video_blocks, sizeof *p);
-    uint32_t count = gather_keys(g, h, block, kept, keys);
+    static const struct kept_keys none = {0};
+    size_t most = (size_t)g->tokens + g->video_blocks;
+    struct kept_keys list = {.keys = test_alloc(most, sizeof *list.keys),
+                             .p = test_alloc(most, sizeof *list.p)};
+    gather_keys(g, h, keys, block, kept, &list);
     for (uint32_t at = g->start[block]; at < g->start[block + 1]; at++) {
         bool valid = oracle_token_valid(g, h->valid, g->member[at]);
-        attend_row(g, h, g->member[at], keys, valid ? count : 0, p, r);
+        attend_row(g, h, g->member[at], valid ? &list : &none, r);
     }
-    free(keys);
-    free(p);
+    free(list.keys);
+    free(list.p);
 }
 
 void oracle_attend(const struct oracle_grid *g, const struct oracle_head *h,
                    struct oracle_result *r)
 {
     uint8_t *kept = test_alloc(g->blocks, 1);
+    struct head_keys keys = head_keys_of(g, h);
     for (uint32_t block = 0; block < g->blocks; block++) {
         memset(kept, 0, g->blocks);
         for (uint32_t at = 0; at < h->counts[block]; at++)
             kept[h->lists[(size_t)block * g->blocks + at]] = 1;
-        attend_block(g, h, block, kept, r);
+        attend_block(g, h, &keys, block, kept, r);
     }
+    head_keys_free(&keys);
     free(kept);
 }
 
 void oracle_dense(const struct oracle_grid *g, const struct oracle_head *h, struct oracle_result *r)
 {
+    struct head_keys keys = head_keys_of(g, h);
     for (uint32_t block = 0; block < g->blocks; block++)
-        attend_block(g, h, block, NULL, r);
+        attend_block(g, h, &keys, block, NULL, r);
+    head_keys_free(&keys);
 }
