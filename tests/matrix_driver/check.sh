@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# check.sh FOLDER MODEL VARIANTS TEST CASE...: run test_stages on the cases whose names contain the
-# words, on the simulated matrices of a model. Each of the variants of attend, with commas between
-# them, must have run; and the default plans must have taken one of them, after its self-test.
+# check.sh FOLDER MODEL STAGE VARIANTS TEST CASE...: run test_stages on the cases whose names contain
+# the words, on the simulated matrices of a model. Each of these variants of the stage, with commas
+# between them, must have run; and the default plans must have taken one of them, after its self-test.
 here=$(dirname "$0")
 folder=$1
 model=$2
-variants=$3
-program=$4
-shift 4
+stage=$3
+variants=$4
+program=$5
+shift 5
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 status=0
@@ -18,13 +19,13 @@ for words; do
 done
 grep -v -e 'NEVER TESTED HERE' -e ' 0\.0' "$output"
 for variant in $(echo "$variants" | tr , ' '); do
-    if ! grep -qE "attend\[$variant\] +[1-9][0-9]* runs" "$output"; then
-        echo "attend[$variant] did not run"
+    if ! grep -qE "${stage}\[$variant\] +[1-9][0-9]* runs" "$output"; then
+        echo "${stage}[$variant] did not run"
         status=1
     fi
 done
-others="attend\[($(echo "$variants" | tr , '|'))\] is chosen"
-if ! grep -q 'is chosen' "$output" || grep 'is chosen' "$output" | grep -vE "$others"; then
+chosen=$(grep "${stage}\[.*is chosen" "$output")
+if [ -z "$chosen" ] || echo "$chosen" | grep -vE "\[($(echo "$variants" | tr , '|'))\] is"; then
     echo "a default plan did not take one of $variants"
     status=1
 fi

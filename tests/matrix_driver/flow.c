@@ -89,17 +89,9 @@ static bool lower_builtin(struct lowering *l)
 
 /* ---- Barriers -------------------------------------------------------------------------------- */
 
-static void shared_access(struct lowering *l, uint32_t variable, uint32_t index, uint32_t *value)
+static uint32_t shared_word(struct lowering *l, uint32_t variable, uint32_t index)
 {
-    uint32_t word = binary(l, OpAccessChain, l->c.p_workgroup, variable, index);
-    uint32_t scope = uint_constant(l, ScopeWorkgroup);
-    if (*value) {
-        EMIT(&l->body, OpStore, word, *value, AccessMakeAvailable | AccessNonPrivate, scope);
-    } else {
-        *value = new_id(l);
-        EMIT(&l->body, OpLoad, l->c.t_uint, *value, word, AccessMakeVisible | AccessNonPrivate,
-             scope);
-    }
+    return binary(l, OpAccessChain, l->c.p_workgroup, variable, index);
 }
 
 /* The hash with a number more in it. */
@@ -119,8 +111,7 @@ void leave_trail(struct lowering *l, uint32_t x)
 static void compare(struct lowering *l, uint32_t variable, uint32_t place, uint32_t own,
                     uint32_t check)
 {
-    uint32_t other = 0;
-    shared_access(l, variable, place, &other);
+    uint32_t other = load(l, l->c.t_uint, shared_word(l, variable, place));
     fault_if(l, binary(l, OpINotEqual, l->c.t_bool, own, other), check);
 }
 
@@ -138,8 +129,8 @@ static void barrier(struct lowering *l, uint32_t semantics)
     uint32_t base = uint_op(l, OpIMul, parity, threads), place = uint_op(l, OpIAdd, base, self);
     uint32_t trail = load(l, c->t_uint, c->trail);
     uint32_t barriers = hashed(l, c->barriers, uint_constant(l, missed));
-    shared_access(l, c->all_trails, place, &trail);
-    shared_access(l, c->all_barriers, place, &barriers);
+    store(l, shared_word(l, c->all_trails, place), trail);
+    store(l, shared_word(l, c->all_barriers, place), barriers);
     uint32_t scope = uint_constant(l, ScopeWorkgroup);
     EMIT(&l->body, OpControlBarrier, scope, scope, semantics);
     uint32_t next = uint_op(l, OpIAdd, self, one), within = uint_op(l, OpUMod, next, subgroup);
@@ -157,6 +148,8 @@ static void lower_barrier(struct lowering *l)
     uint32_t execution = constant_value(l, l->at[1]);
     if (execution != ScopeWorkgroup && execution != ScopeSubgroup)
         lower_fail(l, "a barrier of scope %u", execution);
+    if (constant_value(l, l->at[3]) & 0x7000) /* availability by hand */
+        lower_fail(l, "semantics of the Vulkan memory model alone");
     barrier(l, l->at[3]);
 }
 

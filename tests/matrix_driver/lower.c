@@ -187,6 +187,8 @@ static void lower_capability(struct lowering *l)
 {
     uint32_t capability = l->at[1];
     switch (capability) {
+    case CapabilityVulkanMemoryModel:
+    case CapabilityVulkanMemoryModelDeviceScope:
     case CapabilityGroupNonUniform: /* what needs it besides the built-ins is refused */
     case CapabilityCooperativeMatrix:
     case CapabilityBFloat16Type:
@@ -226,6 +228,16 @@ static void lower_extension(struct lowering *l)
             return;
         }
     copy(l, &l->extensions);
+}
+
+/* In the Vulkan memory model Mesa 22.3 lets another part of the workgroup run at each access to
+ * shared memory: that hides barriers that are missing, and where subgroups go different ways, it
+ * makes them run barriers out of turn. In that of GLSL450 the barriers alone do. */
+static void lower_memory_model(struct lowering *l)
+{
+    if (l->at[2] != ModelVulkan)
+        lower_fail(l, "memory model %u", l->at[2]);
+    EMIT(&l->memory, OpMemoryModel, l->at[1], ModelGlsl450);
 }
 
 static void read_entry_point(struct lowering *l)
@@ -276,7 +288,7 @@ static bool lower_head(struct lowering *l)
         copy(l, &l->imports);
         return true;
     case OpMemoryModel:
-        copy(l, &l->memory);
+        lower_memory_model(l);
         return true;
     case OpEntryPoint:
         read_entry_point(l);
@@ -352,8 +364,7 @@ static void refuse_matrices(struct lowering *l)
         lower_fail(l, "the lowering does not know this instruction with a matrix as its result");
 }
 
-/* Loops around products are not unrolled: each is long already. (Those around loads alone are: Mesa
- * 22.3 has lost invocations in one that stood in a branch in a loop.) */
+/* Loops around operations on matrices are not unrolled: each is long already. */
 static void lower_loop(struct lowering *l)
 {
     const uint32_t *end = l->request->code + l->request->count;
@@ -361,7 +372,7 @@ static void lower_loop(struct lowering *l)
     for (const uint32_t *at = l->at; at < end; at += spirv_size(at)) {
         if (spirv_code(at) == OpLabel && at[1] == l->at[1])
             break;
-        if (spirv_code(at) == OpCooperativeMatrixMulAdd)
+        if (spirv_code(at) >= OpTypeCooperativeMatrix)
             control = LoopDontUnroll;
     }
     if (l->ids[l->label].block != l->label)

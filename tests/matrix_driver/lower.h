@@ -164,8 +164,8 @@ void branch_end(struct lowering *l, struct branch branch);
 
 /* for (struct loop i = loop_of(l, n, step); loop_next(l, &i);): the body once for each index. With
  * a step of n or more it is unrolled, with constants in `index`; else it is unrolled `step` times
- * in a loop of the shader, or once where the step does not divide n. (Mesa 22.3 ends all loops of an
- * invocation early that in all have gone round 65535 times.) */
+ * in a loop of the shader, or once where the step does not divide n. (Mesa 22.3 ends all loops of
+ * an invocation early that in all have gone round 65535 times.) */
 struct loop {
     uint32_t count, step, done;
     uint32_t index; /* id of a uint */
@@ -195,6 +195,9 @@ uint32_t step_for(const struct matrix *m, uint32_t most);
 uint32_t rounded(struct lowering *l, enum component component, uint32_t x);
 /* What an instruction on matrices leaves behind in the trail: flow.c. */
 void leave_trail(struct lowering *l, uint32_t x);
+
+/* Of the instruction, from `word` on: its memory operands, in the GLSL450 memory model. */
+void plain_access(struct lowering *l, uint32_t word, struct words *out);
 
 bool lower_matrix(struct lowering *l);  /* arithmetic.c: true where it was one of its own */
 bool lower_memory(struct lowering *l);  /* memory.c */

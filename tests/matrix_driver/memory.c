@@ -15,10 +15,24 @@ struct memory {
     uint32_t bytes, per_unit;        /* of a unit; elements of the matrix in one */
     uint32_t first, stride;          /* ids: place of the first unit, and units between lines */
     uint32_t length;                 /* units in the array; 0: not known         */
-    const uint32_t *access;          /* memory operands                          */
-    uint32_t access_words;
+    struct words access;             /* memory operands                          */
     bool by_columns;
 };
+
+/* ---- Memory operands ------------------------------------------------------------------------- */
+
+/* Without what only the Vulkan memory model has: see lower_memory_model(). */
+void plain_access(struct lowering *l, uint32_t word, struct words *out)
+{
+    uint32_t size = spirv_size(l->at), mask = word < size ? l->at[word] : 0;
+    uint32_t kept = mask & (AccessVolatile | AccessAligned | AccessNontemporal);
+    if (mask & ~(kept | AccessMakeAvailable | AccessMakeVisible | AccessNonPrivate))
+        lower_fail(l, "memory operands %u", mask);
+    if (kept)
+        words_add(out, &kept, 1);
+    if (mask & AccessAligned)
+        words_add(out, l->at + word + 1, 1);
+}
 
 /* ---- What is accessed ------------------------------------------------------------------------ */
 
@@ -96,7 +110,7 @@ static uint32_t load_unit(struct lowering *l, const struct memory *mem, uint32_t
     struct words load = {0};
     uint32_t id = new_id(l), at = unit_at(l, mem, offset);
     words_add(&load, (const uint32_t[]){mem->unit, id, at}, 3);
-    words_add(&load, mem->access, mem->access_words);
+    words_join(&load, &mem->access);
     words_instruction(&l->body, OpLoad, load.at, load.count);
     words_free(&load);
     return id;
@@ -108,7 +122,7 @@ static void store_unit(struct lowering *l, const struct memory *mem, uint32_t of
     struct words store = {0};
     uint32_t at = unit_at(l, mem, offset);
     words_add(&store, (const uint32_t[]){at, value}, 2);
-    words_add(&store, mem->access, mem->access_words);
+    words_join(&store, &mem->access);
     words_instruction(&l->body, OpStore, store.at, store.count);
     words_free(&store);
 }
@@ -266,8 +280,7 @@ static void lower_load(struct lowering *l)
     if (spirv_size(l->at) < 6)
         lower_fail(l, "a load without a stride");
     struct memory mem = memory_of(l, &m, l->at[3], l->at[4], l->at[5]);
-    mem.access = l->at + 6;
-    mem.access_words = spirv_size(l->at) - 6;
+    plain_access(l, 6, &mem.access);
     uint32_t out = matrix_result(l, l->at[1], l->at[2]);
     if (!is_small(&m))
         lower_fail(l, "a load of a matrix of a workgroup without a layout of tensors");
@@ -276,6 +289,7 @@ static void lower_load(struct lowering *l)
         load_all(l, &mem, &m, out);
     else
         load_row(l, &mem, &m, out);
+    words_free(&mem.access);
 }
 
 /* ---- Stores ---------------------------------------------------------------------------------- */
@@ -308,18 +322,36 @@ static void lower_store(struct lowering *l)
     if (spirv_size(l->at) < 5)
         lower_fail(l, "a store without a stride");
     struct memory mem = memory_of(l, &m, l->at[1], l->at[3], l->at[4]);
-    mem.access = l->at + 5;
-    mem.access_words = spirv_size(l->at) - 5;
+    plain_access(l, 5, &mem.access);
     uint32_t from = matrix_value(l, l->at[2]);
     if (m.use == UseB || !is_small(&m))
         lower_fail(l, "the lowering does not store this matrix");
     check_access(l, &mem, &m, true);
     store_row(l, &mem, &m, from);
+    words_free(&mem.access);
+}
+
+/* A load or store of something else. */
+static void lower_access(struct lowering *l, uint32_t operands)
+{
+    struct words plain = {0}, all = {0};
+    plain_access(l, operands, &plain);
+    words_add(&all, l->at + 1, operands - 1);
+    words_join(&all, &plain);
+    words_instruction(&l->body, spirv_code(l->at), all.at, all.count);
+    words_free(&all);
+    words_free(&plain);
 }
 
 bool lower_memory(struct lowering *l)
 {
     switch (spirv_code(l->at)) {
+    case OpLoad:
+        lower_access(l, 4);
+        return true;
+    case OpStore:
+        lower_access(l, 3);
+        return true;
     case OpCooperativeMatrixLoad:
         lower_load(l);
         return true;

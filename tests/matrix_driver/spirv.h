@@ -166,6 +166,9 @@ enum {
     BuiltInSubgroupId = 40,
     BuiltInSubgroupLocalInvocationId = 41,
 
+    ModelGlsl450 = 1,
+    ModelVulkan = 3,
+
     ScopeWorkgroup = 2,
     ScopeSubgroup = 3,
 
@@ -184,7 +187,9 @@ enum {
     LoopUnroll = 1,
     LoopDontUnroll = 2,
 
+    AccessVolatile = 1,
     AccessAligned = 2,
+    AccessNontemporal = 4,
     AccessMakeAvailable = 8,
     AccessMakeVisible = 16,
     AccessNonPrivate = 32,

@@ -97,8 +97,6 @@ bool table_capability(uint32_t capability)
     case CapabilityInt64:
     case CapabilityInt16:
     case CapabilityStorage16:
-    case CapabilityVulkanMemoryModel:
-    case CapabilityVulkanMemoryModelDeviceScope:
     case CapabilityPhysicalStorageBufferAddresses:
         return true;
     default:

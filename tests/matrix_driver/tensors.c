@@ -12,7 +12,7 @@
  * together, and passes through shared memory to all. */
 #include "lower.h"
 
-enum { MOST_DIMENSIONS = 5, CLIP = 4, ACCESS_OTHER = 1 | 4 | AccessNonPrivate };
+enum { MOST_DIMENSIONS = 5, CLIP = 4 };
 enum part { SIZE, STRIDE, OFFSET, SPAN, PARTS };
 
 struct view {
@@ -111,7 +111,7 @@ struct access {
 
 static uint32_t access_words(struct lowering *l, uint32_t mask)
 {
-    if (mask & ~(uint32_t)(ACCESS_OTHER | AccessAligned | AccessMakeAvailable | AccessMakeVisible))
+    if (mask & ~0x3fu)
         lower_fail(l, "memory operands %u", mask);
     return !!(mask & AccessAligned) + !!(mask & AccessMakeAvailable) + !!(mask & AccessMakeVisible);
 }
@@ -312,7 +312,7 @@ static void load_all(struct lowering *l, const struct access *access, const stru
                      uint32_t before, uint32_t out)
 {
     uint32_t stage = staging(l), type = pointer_type(l, StorageWorkgroup, l->c.t_u16);
-    uint32_t self = load(l, l->c.t_uint, l->c.invocation), scope = uint_constant(l, ScopeWorkgroup);
+    uint32_t self = load(l, l->c.t_uint, l->c.invocation);
     if (m->scope != ScopeWorkgroup || m->held % l->threads != 0)
         lower_fail(l, "a load of use B that the workgroup cannot share");
     workgroup_barrier(l);
@@ -323,14 +323,12 @@ static void load_all(struct lowering *l, const struct access *access, const stru
         struct element e = element_at(l, access, m, row, column);
         uint32_t x = loaded(l, access, &e, held(l, before, place));
         uint32_t bits = unary(l, OpBitcast, l->c.t_u16, unary(l, OpFConvert, l->c.t_half, x));
-        EMIT(&l->body, OpStore, binary(l, OpAccessChain, type, stage, place), bits,
-             AccessMakeAvailable | AccessNonPrivate, scope);
+        store(l, binary(l, OpAccessChain, type, stage, place), bits);
     }
     workgroup_barrier(l);
     for (struct loop i = loop_of(l, m->held, 32); loop_next(l, &i);) {
-        uint32_t bits = new_id(l), place = binary(l, OpAccessChain, type, stage, i.index);
-        EMIT(&l->body, OpLoad, l->c.t_u16, bits, place, AccessMakeVisible | AccessNonPrivate,
-             scope);
+        uint32_t place = binary(l, OpAccessChain, type, stage, i.index);
+        uint32_t bits = load(l, l->c.t_u16, place);
         store(l, element(l, out, i.index),
               unary(l, OpFConvert, l->c.t_float, unary(l, OpBitcast, l->c.t_half, bits)));
     }
