@@ -115,13 +115,13 @@ static void merge_quarters(struct trial *t)
     }
 }
 
-/* Means of squares are not negative. */
+/* Means of squares are not negative. Their products lie on both sides of ln n_j. */
 static void fill_moments(struct trial *t, uint64_t offset, uint64_t rows)
 {
     float *numbers = (float *)(t->image + offset);
     fill(t, offset, DRAFT_F32, rows);
     for (uint64_t i = 0; i < rows * t->plan->geometry.dim; i++)
-        numbers[i] = fabsf(numbers[i]) / 8;
+        numbers[i] = 4 * fabsf(numbers[i]);
 }
 
 /* Numbers about as large as rows of a map have, many alike, and some that differ in low bits alone;
