@@ -12,18 +12,19 @@
 
 #include <draft/draft.h>
 
+#include "platform.h"
+
 enum { EXIT_SKIPPED = 77, MAX_DEVICES = 8 };
 
 /* ---- Output and failures ---- */
 
 /* Where what the tests say goes; at first to stdout. NULL: there again. */
 void test_print_to(void (*print)(void *user, const char *text), void *user);
-void test_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void test_print(const char *format, ...) DRAFT_PRINTF(1, 2);
 
 /* Print where, and end what runs: the innermost test_attempt of this thread; without one, what
  * test_fail_with has named; without that, the program. */
-_Noreturn void test_fail(const char *file, int line, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+_Noreturn void test_fail(const char *file, int line, const char *format, ...) DRAFT_PRINTF(3, 4);
 /* end does not return. */
 void test_fail_with(void (*end)(const char *text));
 /* Call body; false where it failed. What it had allocated in its own variables is lost. */

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "../tools/posix.h"
+
 /* Before and after the data. A multiple of any alignment in use, so that it moves no address. */
 enum { GUARD_SIZE = 4096 };
 

@@ -8,9 +8,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "platform.h"
+#include "posix.h"
 #include "report.h"
 
 /* Grids of real models; the first is small. */
@@ -70,7 +70,7 @@ static bool memory_suffices(const struct demo *d)
 {
     double needed = (double)d->sizes.q * (double)job_type_size(d->type) * 9 +
                     (double)generate_memory(&d->shape);
-    double machine = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double machine = (double)draft_memory_size();
     if (needed <= 0.9 * machine)
         return true;
     program_error("this needs about %.1f GB of memory, the machine has %.1f: take fewer --heads or "

@@ -6,9 +6,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "fidelity_bench.h"
+#include "posix.h"
 #include "run_files.h"
 #include "video_file.h"
 

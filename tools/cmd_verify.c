@@ -5,13 +5,12 @@
 #include "verify.h"
 
 #include "core.h"
+#include "posix.h"
 #include "proof.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 struct run {
     struct verify *verify;

@@ -383,37 +383,45 @@ static cJSON *make_json(const struct fidelity_bench *b)
 
 /* ---- Files ----------------------------------------------------------------------------------- */
 
-static bool write_file(const char *folder, const char *name, const char *text)
+static struct program_output *open_file(const struct fidelity_bench *b, const char *name)
 {
     char path[4096];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    struct program_output *output = program_output_open(path);
+    snprintf(path, sizeof path, "%s/%s", b->folder, name);
+    return program_output_open(path);
+}
+
+static bool write_report(const struct fidelity_bench *b)
+{
+    struct program_output *output = open_file(b, "report.md");
     if (!output)
         return false;
-    fputs(text, program_output_file(output));
+    write_markdown(b, program_output_file(output));
+    return program_output_commit(output);
+}
+
+static bool write_document(const struct fidelity_bench *b, const char *document)
+{
+    struct program_output *output = open_file(b, "report.json");
+    if (!output)
+        return false;
+    fputs(document, program_output_file(output));
     return program_output_commit(output);
 }
 
 bool fidelity_report(const struct fidelity_bench *b, bool json)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *file = open_memstream(&text, &size);
-    if (file)
-        write_markdown(b, file);
-    if (!file || fclose(file) != 0) {
-        free(text);
-        program_error("memory ran out");
-        return false;
-    }
     cJSON *tree = make_json(b);
     char *document = cJSON_Print(tree);
     cJSON_Delete(tree);
-    bool ok = document && write_file(b->folder, "report.md", text) &&
-              write_file(b->folder, "report.json", document);
-    if (ok)
-        printf("%s%s", json ? document : text, json ? "\n" : "");
+    if (!document) {
+        program_error("memory ran out");
+        return false;
+    }
+    bool ok = write_report(b) && write_document(b, document);
+    if (ok && json)
+        printf("%s\n", document);
+    else if (ok)
+        write_markdown(b, stdout);
     cJSON_free(document);
-    free(text);
     return ok;
 }

@@ -5,12 +5,10 @@
 #include "program.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "posix.h"
 
 enum { OPEN_OUTPUTS = 8, PATH_BYTES = 4096 };
 

@@ -3,7 +3,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <unistd.h>
+
+#include "platform.h"
 
 enum { MOST_THREADS = 256 };
 
@@ -16,8 +17,8 @@ struct work {
 
 unsigned parallel_threads(void)
 {
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n < 1 ? 1 : n > MOST_THREADS ? MOST_THREADS : (unsigned)n;
+    uint32_t n = draft_processors();
+    return n < MOST_THREADS ? n : MOST_THREADS;
 }
 
 static void *do_items(void *argument)

@@ -14,6 +14,8 @@
 
 #include <draft/draft.h>
 
+#include "platform.h"
+
 /* What the program returns to the shell. */
 enum program_exit {
     PROGRAM_OK = 0,
@@ -34,7 +36,7 @@ int draft_cmd_fidelity(int argc, char **argv);
 /* ---- Messages --------------------------------------------------------------------------- */
 
 /* "draft: " and the text, on stderr; clears a progress bar first. */
-void program_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void program_error(const char *format, ...) DRAFT_PRINTF(1, 2);
 
 /* The library's log on stderr, from the level that $DRAFT_LOG names (error, warn, info, debug; by
  * default warn). */
@@ -129,11 +131,9 @@ draft_status program_open(const struct program_device *device, draft_type type,
  * column flush right. */
 struct program_table;
 struct program_table *program_table_create(const char *header);
-void program_table_add(struct program_table *table, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+void program_table_add(struct program_table *table, const char *format, ...) DRAFT_PRINTF(2, 3);
 /* A line between rows that is as wide as it likes. */
-void program_table_heading(struct program_table *table, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+void program_table_heading(struct program_table *table, const char *format, ...) DRAFT_PRINTF(2, 3);
 /* Print to stdout and free. */
 void program_table_print(struct program_table *table);
 /* Only free. NULL: nothing. */

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "posix.h"
 
 enum { BAR = 30, TICK_MS = 200 };
 static const double patience = 2.0; /* seconds before a bar appears */

@@ -3,9 +3,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <strings.h>
 
 #include "job.h"
+#include "posix.h"
 #include "program.h"
 
 static const char *const input_names[3] = {"q", "k", "v"};
@@ -193,17 +194,29 @@ bool run_inputs_shape(const struct run_inputs *inputs, struct draft_shape *shape
     return true;
 }
 
+/* Windows has no numbers of files: there the same path counts. */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat of_a, of_b;
+    if (stat(a, &of_a) != 0 || stat(b, &of_b) != 0 || of_a.st_dev != of_b.st_dev)
+        return false;
+    if (of_a.st_ino || of_b.st_ino)
+        return of_a.st_ino == of_b.st_ino;
+    char *path_a = realpath(a, NULL), *path_b = realpath(b, NULL);
+    bool same = !path_a || !path_b || strcasecmp(path_a, path_b) == 0;
+    free(path_a);
+    free(path_b);
+    return same;
+}
+
 bool run_output_is_new(const char *path, const char **inputs, size_t count)
 {
-    struct stat a, b;
     char *file, *other;
     bool ok = true;
     tensor_path_split(path, &file);
     for (size_t i = 0; i < count && ok; i++) {
         tensor_path_split(inputs[i], &other);
-        ok = file && other &&
-             (stat(file, &a) != 0 || stat(other, &b) != 0 || a.st_dev != b.st_dev ||
-              a.st_ino != b.st_ino);
+        ok = file && other && !same_file(file, other);
         free(other);
     }
     if (!ok)

@@ -2,13 +2,11 @@
 #include "tensor_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "posix.h"
 
 static const char safetensors_ending[] = ".safetensors";
 

@@ -16,6 +16,8 @@
 
 #include <draft/draft.h>
 
+#include "platform.h"
+
 enum {
     TENSOR_RANK = 8,                       /* axes at most                                      */
     TENSOR_NPY_HEADER = 1 << 20,           /* bytes of header that we read: a real one has 128  */
@@ -93,8 +95,7 @@ bool tensor_write_safetensors(FILE *file, const struct tensor_entry *entries, un
 /* ---- For the readers ---------------------------------------------------------------------- */
 
 /* Set the error's text and return false. */
-bool tensor_fail(struct tensor_error *error, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+bool tensor_fail(struct tensor_error *error, const char *format, ...) DRAFT_PRINTF(2, 3);
 
 /* length bytes of text as something to print: at most 40 characters, others than printable ASCII
  * replaced by '?'. */

@@ -17,7 +17,7 @@ struct clip {
     uint32_t width, height;
     uint32_t chroma_width, chroma_height; /* 0: grey */
     size_t frame_size;
-    long first; /* where frames begin */
+    off_t first; /* where frames begin */
 };
 
 /* ---- Headers --------------------------------------------------------------------------------- */
@@ -74,7 +74,7 @@ static bool read_header(struct clip *clip)
     char line[HEADER];
     if (!fgets(line, sizeof line, clip->file) || !strchr(line, '\n'))
         return false;
-    clip->first = ftell(clip->file);
+    clip->first = ftello(clip->file);
     line[strcspn(line, "\n")] = 0;
     return parse_y4m(clip, line);
 }
@@ -117,7 +117,7 @@ static bool begin_frame(const struct clip *clip)
 static bool skip_frames(const struct clip *clip, uint32_t count)
 {
     for (uint32_t f = 0; f < count; f++)
-        if (!begin_frame(clip) || fseek(clip->file, (long)clip->frame_size, SEEK_CUR) != 0)
+        if (!begin_frame(clip) || fseeko(clip->file, (off_t)clip->frame_size, SEEK_CUR) != 0)
             return false;
     return true;
 }
@@ -126,13 +126,13 @@ static bool skip_frames(const struct clip *clip, uint32_t count)
 static uint32_t count_frames(const struct clip *clip)
 {
     uint32_t count = 0;
-    if (fseek(clip->file, 0, SEEK_END) != 0)
+    if (fseeko(clip->file, 0, SEEK_END) != 0)
         return 0;
-    long size = ftell(clip->file);
-    bool ok = fseek(clip->file, clip->first, SEEK_SET) == 0;
-    while (ok && ftell(clip->file) < size && skip_frames(clip, 1) && ftell(clip->file) <= size)
+    off_t size = ftello(clip->file);
+    bool ok = fseeko(clip->file, clip->first, SEEK_SET) == 0;
+    while (ok && ftello(clip->file) < size && skip_frames(clip, 1) && ftello(clip->file) <= size)
         count++;
-    return fseek(clip->file, clip->first, SEEK_SET) == 0 ? count : 0;
+    return fseeko(clip->file, clip->first, SEEK_SET) == 0 ? count : 0;
 }
 
 static bool read_frame(const struct clip *clip, uint8_t *bytes)
