@@ -271,9 +271,9 @@ static void attempt_run(void *user)
     const char *kernel = draft_plan_kernel(a->plan, a->stage);
     if (variant && strcmp(kernel, variant) != 0)
         test_fail(__FILE__, __LINE__, "%s: the plan has chosen %s", name, kernel);
-    if (!variant && getenv("DRAFT_VERBOSE"))
-        test_print("    %s: attend[%s] is chosen\n", name,
-                   draft_plan_kernel(a->plan, DRAFT_ATTEND));
+    for (int s = 0; s < DRAFT_STAGES && !variant && getenv("DRAFT_VERBOSE"); s++)
+        test_print("    %s: %s[%s] is chosen\n", name, draft_stage_name(stages[s].stage),
+                   draft_plan_kernel(a->plan, stages[s].stage));
     draft_plan *plan = a->plan;
     a->plan = NULL;
     a->rig.plan = plan;
