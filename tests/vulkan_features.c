@@ -445,23 +445,44 @@ END_TEST
 
 /* ---- Sizes of subgroups ---- */
 
-/* What matrices of 16 and of 8 rows demand; REFUSED: the variant does not take the device. */
+static const struct vk_variant *variant_named(draft_stage stage, const char *name)
+{
+    size_t count;
+    const struct vk_variant *variant = draft_vk_variants(stage, &count);
+    while (strcmp(variant->name, name) != 0)
+        variant++;
+    return variant;
+}
+
+/* What matrices of 16 and of 8 rows demand, and scores with two matrices of 16 rows; NO: the
+ * variant does not take the device. */
+static const struct {
+    draft_stage stage;
+    const char *name;
+} matrix_variants[] = {{DRAFT_ATTEND, "coopmat_16x16x16"},
+                       {DRAFT_ATTEND, "coopmat_8x8x8"},
+                       {DRAFT_SCORE, "coopmat_parts_16x16x16"}};
+
 START_TEST(subgroups_of_matrices)
 {
-    enum { REFUSED = 1 };
+    enum { NO = 1 };
     static const struct {
         uint32_t usual, min, max, most; /* most: subgroups in a workgroup */
-        uint32_t demands[2];
+        uint32_t demands[3];
     } rows[] = {
-        {32, 32, 32, 32, {32, 32}},         {64, 32, 64, 32, {32, 32}},  {16, 8, 32, 64, {32, 32}},
-        {64, 64, 64, 16, {64, 64}},         {8, 8, 8, 32, {REFUSED, 8}}, {16, 16, 16, 8, {16, 16}},
-        {128, 4, 128, 64, {32, 32}},        {16, 16, 16, 4, {0, 0}}, /* too many for a workgroup */
-        {4, 4, 4, 32, {REFUSED, REFUSED}},  {32, 0, 0, 0, {0, 0}},       {8, 0, 0, 0, {REFUSED, 0}},
-        {256, 0, 0, 0, {REFUSED, REFUSED}},
+        {32, 32, 32, 32, {32, 32, 32}},  {64, 32, 64, 32, {32, 32, 32}},
+        {16, 8, 32, 64, {32, 32, 32}},   {64, 64, 64, 16, {64, 64, 64}},
+        {8, 8, 8, 32, {NO, 8, NO}},      {16, 16, 16, 8, {16, 16, NO}},
+        {128, 4, 128, 64, {32, 32, 32}}, {16, 16, 16, 4, {0, 0, NO}}, /* too many for a workgroup */
+        {4, 4, 4, 32, {NO, NO, NO}},     {32, 0, 0, 0, {0, 0, 0}},
+        {8, 0, 0, 0, {NO, 0, NO}},       {256, 0, 0, 0, {NO, NO, NO}},
     };
-    static const struct draft_geometry g = {.dim = 64, .type = DRAFT_ABI_F16};
-    size_t count;
-    const struct vk_variant *variants = draft_vk_variants(DRAFT_ATTEND, &count);
+    static const struct draft_geometry g = {.batch = 1,
+                                            .heads = 1,
+                                            .dim = 64,
+                                            .type = DRAFT_ABI_F16,
+                                            .video_blocks = 9,
+                                            .scorer = DRAFT_ABI_SCORER_EXCESS};
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         struct vk_caps caps = {.subgroup_size = rows[r].usual,
                                .min_subgroup = rows[r].min,
@@ -470,15 +491,14 @@ START_TEST(subgroups_of_matrices)
                                .max_shared = 32768,
                                .max_invocations = 1024,
                                .matrix_shapes = VK_MATRIX_16X16X16 | VK_MATRIX_8X8X8};
-        for (size_t v = 0; v < count; v++) {
-            bool wide = strcmp(variants[v].name, "coopmat_16x16x16") == 0;
-            if (!wide && strcmp(variants[v].name, "coopmat_8x8x8") != 0)
-                continue;
-            struct vk_pass pass;
-            bool refused = variants[v].refuses(&caps, &g) != NULL;
-            ck_assert_uint_eq(variants[v].passes(&caps, &g, &pass), 1);
-            ck_assert_msg((refused ? REFUSED : pass.shader.subgroup) == rows[r].demands[!wide],
-                          "row %zu, %s: %u", r, variants[v].name, pass.shader.subgroup);
+        for (size_t v = 0; v < sizeof matrix_variants / sizeof *matrix_variants; v++) {
+            const struct vk_variant *variant =
+                variant_named(matrix_variants[v].stage, matrix_variants[v].name);
+            struct vk_pass passes[VK_MAX_PASSES];
+            bool refused = variant->refuses(&caps, &g) != NULL;
+            ck_assert_uint_ge(variant->passes(&caps, &g, passes), 1);
+            ck_assert_msg((refused ? NO : passes[0].shader.subgroup) == rows[r].demands[v],
+                          "row %zu, %s: %u", r, variant->name, passes[0].shader.subgroup);
         }
     }
 }
