@@ -3,7 +3,8 @@
  * Mistakes in shaders, to see them found: $DRAFT_MATRIX_FAULT is one of
  *
  *   barrier N   barrier N of each module with matrices is left out, counted from 1
- *   stride N    load N of a matrix has a stride of 1 */
+ *   stride N    load N of a matrix has a stride of 1
+ *   layout N    load N has rows for columns, or columns for rows */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -25,6 +26,17 @@ static uint32_t constant_one(const uint32_t *code, size_t count)
     return 0;
 }
 
+/* The layout of the first load that has another one. */
+static uint32_t other_layout(uint32_t *code, size_t count, uint32_t layout)
+{
+    const uint32_t *at = NULL;
+    unsigned n = 0;
+    do
+        at = find(code, count, OpCooperativeMatrixLoad, ++n);
+    while (at && at[4] == layout);
+    return at ? at[4] : layout;
+}
+
 void plant_fault(uint32_t *code, size_t count)
 {
     const char *text = getenv("DRAFT_MATRIX_FAULT");
@@ -37,5 +49,7 @@ void plant_fault(uint32_t *code, size_t count)
             at[word] = 1u << 16 | OpNop;
     if (sscanf(text, "stride %u", &n) == 1 && (at = find(code, count, OpCooperativeMatrixLoad, n)))
         at[5] = constant_one(code, count);
+    if (sscanf(text, "layout %u", &n) == 1 && (at = find(code, count, OpCooperativeMatrixLoad, n)))
+        at[4] = other_layout(code, count, at[4]);
     layer_say(at ? "planted: %s" : "there is nowhere to plant: %s", text);
 }
