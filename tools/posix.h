@@ -22,7 +22,8 @@
 
 /* ---- Files ---- */
 
-enum { O_CLOEXEC = O_NOINHERIT, O_NONBLOCK = 0 };
+/* Bytes stay as they are. */
+enum { O_CLOEXEC = O_NOINHERIT | O_BINARY, O_NONBLOCK = 0 };
 enum { PROT_READ, MAP_PRIVATE };
 #define MAP_FAILED  ((void *)-1)
 
