@@ -369,9 +369,10 @@ int main(int argc, char **argv)
         suite_add_tcase(suite, cases[i]);
     }
     tcase_add_test(cases[0], every_kind);
-    tcase_add_test(cases[0], one_wrong_number);
     tcase_add_test(cases[1], attend_of_each_type);
-    if (count == 3) {
+    if (count == 2) { /* once is enough: it is the host that compares */
+        tcase_add_test(cases[0], one_wrong_number);
+    } else {
         tcase_add_loop_test(cases[2], the_next_takes_over, 0, DRAFT_STAGES);
         tcase_add_test(cases[2], what_is_new_is_tested);
     }
