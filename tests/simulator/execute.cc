@@ -53,8 +53,7 @@ const Kernel *find_kernel(const char *name)
 struct Worker {
     FibreStacks stacks{MAX_THREADS};
     Block block;
-    void *scheduler = nullptr; /* its stack pointer */
-    Thread *running = nullptr;
+    void *scheduler = nullptr;   /* its stack pointer */
     std::vector<Thread *> turns; /* of the block, in their order of a sweep */
     size_t turn = 0;             /* the next */
     Allocation recent[4] = {};   /* where the last accesses to device memory went */
@@ -67,12 +66,8 @@ struct Worker {
 struct UnitFault {
 };
 
-static thread_local Worker *worker;
-
-Thread &self()
-{
-    return *worker->running;
-}
+static __thread Worker *worker;
+__thread Thread *running_thread;
 
 /* The next of this sweep that can go on becomes the running one. Returns its stack pointer, or the
  * scheduler's. */
@@ -81,7 +76,7 @@ static void *next_turn(Worker &w)
     while (w.turn < w.turns.size() && w.block.fault.empty()) {
         Thread *thread = w.turns[w.turn++];
         if (thread->state == State::ready) {
-            w.running = thread;
+            running_thread = thread;
             return thread->stack_pointer;
         }
     }
@@ -270,7 +265,7 @@ static bool arrive_late(Block &block, bool by_chance)
         return false;
     size_t which = random / 4 % block.sm90.loads.size();
     worker->units_work = true;
-    worker->running = &block.threads[block.sm90.loads[which].thread];
+    running_thread = &block.threads[block.sm90.loads[which].thread];
     try {
         load_arrives(block, which);
     } catch (const UnitFault &) {

@@ -57,8 +57,12 @@ struct Block {
     Sm90 sm90;
 };
 
-/* The thread that runs. */
-Thread &self();
+/* The thread that runs. Kernels ask all the time: no function, and no initialisation to look for. */
+extern __thread Thread *running_thread;
+inline Thread &self()
+{
+    return *running_thread;
+}
 
 /* Report a fault of the running thread and end the kernel. */
 [[noreturn]] void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -68,24 +68,37 @@ void Order::reset(uint32_t threads)
     warps_.assign(warps, Knowledge());
     own_.resize(threads);
     has_own_.assign(threads, 0);
+    commons_.clear();
 }
 
-Knowledge Order::common(uint32_t first_warp, uint32_t count) const
+const Knowledge &Order::common(uint32_t first_warp, uint32_t count)
 {
-    Knowledge all;
-    std::fill(all.times, all.times + PARTIES, UINT32_MAX);
+    Common *at = nullptr;
+    for (Common &c : commons_)
+        if (c.first_warp == first_warp && c.count == count)
+            at = &c;
+    if (at && at->holds)
+        return at->knowledge;
+    if (!at) {
+        commons_.push_back({first_warp, count, false, Knowledge()});
+        at = &commons_.back();
+    }
+    uint32_t *all = at->knowledge.times;
+    std::fill(all, all + PARTIES, UINT32_MAX);
     for (uint32_t w = first_warp; w < first_warp + count; w++)
         for (uint32_t t = w * WARP_SIZE; t < (w + 1) * WARP_SIZE && t < times_.size(); t++) {
             const uint32_t *warp = warps_[w].times;
             const uint32_t *own = has_own_[t] ? own_[t].times : warp;
             for (uint32_t i = 0; i < PARTIES; i++)
-                all.times[i] = std::min(all.times[i], std::max(warp[i], own[i]));
+                all[i] = std::min(all[i], std::max(warp[i], own[i]));
         }
-    return all;
+    at->holds = true;
+    return at->knowledge;
 }
 
 void Order::meet_warp(uint32_t warp)
 {
+    forget_common(warp);
     for (uint32_t t = warp * WARP_SIZE; t < (warp + 1) * WARP_SIZE && t < times_.size(); t++) {
         times_[t] = latest_[warp] + 1;
         if (!has_own_[t])
@@ -120,6 +133,7 @@ void Order::arrive(uint32_t thread, Arrivals &arrivals)
 
 void Order::learn(uint32_t thread, const Knowledge &told)
 {
+    forget_common(thread / WARP_SIZE);
     if (!has_own_[thread])
         own_[thread] = Knowledge();
     has_own_[thread] = 1;

@@ -72,8 +72,8 @@ class Order
     {
         return has_own_[thread] ? &own_[thread] : nullptr;
     }
-    /* What every thread of these warps knows. */
-    Knowledge common(uint32_t first_warp, uint32_t count) const;
+    /* What every thread of these warps knows. Valid until anything changes. */
+    const Knowledge &common(uint32_t first_warp, uint32_t count);
 
     /* All warps meet; the lanes of one do. */
     void meet_all();
@@ -83,9 +83,22 @@ class Order
     void learn(uint32_t thread, const Knowledge &told);
 
   private:
+    /* An answer of common, until someone of them learns or meets others. */
+    struct Common {
+        uint32_t first_warp, count;
+        bool holds;
+        Knowledge knowledge;
+    };
+    void forget_common(uint32_t warp)
+    {
+        for (Common &c : commons_)
+            c.holds &= warp - c.first_warp >= c.count;
+    }
+
     std::vector<uint32_t> times_, latest_;
     std::vector<Knowledge> warps_, own_;
     std::vector<unsigned char> has_own_;
+    std::vector<Common> commons_; /* of each group of warps that was asked for */
 };
 
 } // namespace simulator

@@ -38,6 +38,7 @@ static std::vector<uint32_t> row_units(uint64_t bits, uint32_t rows)
 {
     Descriptor d = decode(bits);
     std::vector<uint32_t> units;
+    units.reserve(rows * DEPTH / UNIT_ELEMENTS);
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t k = 0; k < DEPTH / UNIT_ELEMENTS; k++)
             units.push_back(swizzle(d.start + r / 8 * d.stride + r % 8 * LINE + k * UNIT));
@@ -49,6 +50,7 @@ static std::vector<uint32_t> column_units(uint64_t bits, uint32_t columns)
 {
     Descriptor d = decode(bits);
     std::vector<uint32_t> units;
+    units.reserve(DEPTH * columns / UNIT_ELEMENTS);
     for (uint32_t k = 0; k < DEPTH; k++)
         for (uint32_t n = 0; n < columns; n += UNIT_ELEMENTS)
             units.push_back(swizzle(d.start + n / LINE_ELEMENTS * d.leading + k / 8 * d.stride +
@@ -175,7 +177,7 @@ static void perform_product(Block &block, WarpGroup &group)
     if (!first.a)
         p.a_units = row_units(first.a_rows, ROWS);
     p.b_units = first.b_columns ? column_units(first.b, p.n) : row_units(first.b, p.n);
-    Knowledge common = block.shared.order.common(group.number * GROUP_WARPS, GROUP_WARPS);
+    const Knowledge &common = block.shared.order.common(group.number * GROUP_WARPS, GROUP_WARPS);
     for (const std::vector<uint32_t> *units : {&p.a_units, &p.b_units})
         for (uint32_t address : *units)
             block.shared.unit_read_begins(address, UNIT, &common);
