@@ -59,7 +59,7 @@ struct cuda_api {
 };
 
 struct cuda_driver {
-    void *library; /* libcuda.so.1 */
+    void *library; /* the driver's */
     struct cuda_api api;
     int version; /* of CUDA that the driver serves, 1000 x major + 10 x minor */
     int devices; /* that the driver has; not all can be used                  */

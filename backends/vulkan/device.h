@@ -85,7 +85,7 @@ struct vk_api {
 };
 
 struct vk_instance {
-    void *library; /* libvulkan.so.1; NULL where the caller brought the instance */
+    void *library; /* the loader; NULL where the caller brought the instance */
     VkInstance handle;
     bool adopted;
     uint32_t version; /* of Vulkan, that it was made for */

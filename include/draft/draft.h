@@ -269,8 +269,8 @@ typedef struct draft_plan draft_plan;
  * on the context's own queue, which it waits for. A kind is type and dim, scorer and tail, rule and
  * whether there is a row_floor; a stage whose code these do not change is not tested again. A kernel
  * that computes wrongly is told at WARN, and the next takes its place. What was found is kept, in
- * the user's folder for caches too ($XDG_CACHE_HOME/draft or ~/.cache/draft), until driver or kernel
- * change.
+ * the user's folder for caches too ($XDG_CACHE_HOME/draft or ~/.cache/draft, on Windows
+ * %LOCALAPPDATA%/draft), until driver or kernel change.
  * Errors: ARGUMENT, UNSUPPORTED (type or size that the device or the format of the lists, 65535
  * blocks, cannot hold), MEMORY, DEVICE (also: each kernel that a stage could take computes
  * wrongly). */

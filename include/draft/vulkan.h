@@ -58,8 +58,8 @@
  *
  * Self-tests. draft_plan_create runs them on the queue that was given. Where there is none, they
  * run in an instance and a device that the library opens for that time, on the same physical device
- * (with the same UUID) by libvulkan.so.1; where that cannot be, only the last kernel of each stage,
- * scalar, is believed. What they find is kept in the user's folder for caches.
+ * (with the same UUID) by the system's loader; where that cannot be, only the last kernel of each
+ * stage, scalar, is believed. What they find is kept in the user's folder for caches.
  *
  * Threads. As draft/draft.h says of each object: any number of threads may record from one plan at
  * once, each into a command buffer of its own. As always in Vulkan, no other thread may use that
