@@ -82,9 +82,35 @@ void lower_matrix_type(struct lowering *l)
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
+static bool uses(const uint32_t *at, uint32_t id)
+{
+    for (uint32_t word = 1; word < spirv_size(at); word++)
+        if (at[word] == id)
+            return true; /* or a number that looks like it: no harm */
+    return false;
+}
+
+/* The variable that the next instruction stores the result in, which is not used otherwise; else 0.
+ * Every operation may have its result in the place of an operand. */
+static uint32_t destination(struct lowering *l, uint32_t id)
+{
+    const uint32_t *end = l->request->code + l->request->count, *next = l->at + spirv_size(l->at);
+    if (spirv_code(next) != OpStore || next[2] != id ||
+        spirv_code(definition(l, next[1])) != OpVariable)
+        return 0;
+    for (const uint32_t *at = next + spirv_size(next); at < end; at += spirv_size(at)) {
+        if (spirv_code(at) == OpFunctionEnd)
+            break;
+        if (uses(at, id))
+            return 0;
+    }
+    return next[1];
+}
+
 uint32_t matrix_result(struct lowering *l, uint32_t type, uint32_t id)
 {
-    l->ids[id].variable = new_local(l, type);
+    uint32_t stored = destination(l, id);
+    l->ids[id].variable = stored ? stored : new_local(l, type);
     return l->ids[id].variable;
 }
 
@@ -248,14 +274,6 @@ static uint32_t pointee_of(struct lowering *l, uint32_t pointer)
     return definition(l, type_of(l, pointer))[3];
 }
 
-static bool uses(const uint32_t *at, uint32_t id)
-{
-    for (uint32_t word = 1; word < spirv_size(at); word++)
-        if (at[word] == id)
-            return true; /* or a number that looks like it: no harm */
-    return false;
-}
-
 static bool is_variable(struct lowering *l, uint32_t pointer)
 {
     return spirv_code(definition(l, pointer)) == OpVariable;
@@ -308,6 +326,8 @@ static void lower_matrix_store(struct lowering *l)
         return;
     }
     uint32_t from = matrix_value(l, l->at[2]);
+    if (from == l->at[1]) /* it was made there */
+        return;
     for (struct loop i = loop_of(l, m.held, step_for(&m, 32)); loop_next(l, &i);)
         store(l, element(l, l->at[1], i.index), element_value(l, from, i.index));
 }

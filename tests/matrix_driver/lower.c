@@ -454,10 +454,10 @@ static void assemble(struct lowering *l, struct words *out)
 
 static void release(struct lowering *l)
 {
-    struct words *all[] = {&l->capabilities, &l->extensions, &l->imports,   &l->memory,
-                           &l->entry_point,  &l->interface,  &l->modes,     &l->names,
-                           &l->notes,        &l->types,      &l->functions, &l->start,
-                           &l->variables,    &l->body};
+    struct words *all[] = {&l->capabilities, &l->extensions, &l->imports, &l->memory,
+                           &l->entry_point,  &l->interface,  &l->modes,   &l->notes,
+                           &l->types,        &l->functions,  &l->start,   &l->variables,
+                           &l->body};
     for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
         words_free(all[i]);
     free(l->ids);

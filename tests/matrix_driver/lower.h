@@ -103,8 +103,8 @@ struct lowering {
     bool whole;                  /* matrices belong to workgroups      */
     uint32_t p_u16_array, stage; /* tensors.c: made when needed       */
     struct common c;
-    struct words capabilities, extensions, imports, memory, entry_point, interface, modes, names,
-        notes, types, functions;
+    struct words capabilities, extensions, imports, memory, entry_point, interface, modes, notes,
+        types, functions;
     bool seen_types;
     /* Of the function being written: before its variables, these, and the rest. */
     struct words start, variables, body;

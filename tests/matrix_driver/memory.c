@@ -149,7 +149,7 @@ static void check_access(struct lowering *l, const struct memory *mem, const str
                          bool stores)
 {
     uint32_t lines = mem->by_columns ? m->columns : m->rows;
-    uint32_t elements = mem->by_columns ? m->rows : m->columns, zero = uint_constant(l, 0);
+    uint32_t elements = mem->by_columns ? m->rows : m->columns;
     check_alignment(l, mem, elements * (m->component == COMPONENT_F32 ? 4 : 2));
     uint32_t stride = signless(l, mem->stride), first = signless(l, mem->first);
     if (mem->length) {
@@ -164,7 +164,6 @@ static void check_access(struct lowering *l, const struct memory *mem, const str
             l,
             binary(l, OpULessThan, l->c.t_bool, stride, uint_constant(l, elements / mem->per_unit)),
             new_check(l, "a store with lines that overlap"));
-    (void)zero;
     leave_trail(l, uint_constant(l, (uint32_t)(l->at - l->request->code)));
     leave_trail(l, first);
     leave_trail(l, stride);

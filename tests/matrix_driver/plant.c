@@ -4,7 +4,8 @@
  *
  *   barrier N   barrier N of each module with matrices is left out, counted from 1
  *   stride N    load N of a matrix has a stride of 1
- *   layout N    load N has rows for columns, or columns for rows */
+ *   layout N    load N has rows for columns, or columns for rows
+ *   order N     view N of tensors has its last two dimensions exchanged */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,6 +25,13 @@ static uint32_t constant_one(const uint32_t *code, size_t count)
         if (spirv_code(code + i) == OpConstant && code[i + 3] == 1)
             return code[i + 2];
     return 0;
+}
+
+static void exchange_last(uint32_t *at)
+{
+    uint32_t size = spirv_size(at), last = at[size - 1];
+    at[size - 1] = at[size - 2];
+    at[size - 2] = last;
 }
 
 /* The layout of the first load that has another one. */
@@ -51,5 +59,7 @@ void plant_fault(uint32_t *code, size_t count)
         at[5] = constant_one(code, count);
     if (sscanf(text, "layout %u", &n) == 1 && (at = find(code, count, OpCooperativeMatrixLoad, n)))
         at[4] = other_layout(code, count, at[4]);
+    if (sscanf(text, "order %u", &n) == 1 && (at = find(code, count, OpTypeTensorView, n)))
+        exchange_last(at);
     layer_say(at ? "planted: %s" : "there is nowhere to plant: %s", text);
 }

@@ -102,7 +102,7 @@ static void lower_view(struct lowering *l)
 /* ---- What an access is ----------------------------------------------------------------------- */
 
 struct access {
-    uint32_t pointer, layout, dimensions;
+    uint32_t pointer, dimensions;
     uint32_t words[PARTS * MOST_DIMENSIONS]; /* ids of the layout's */
     bool clips;
     struct view view;
@@ -188,7 +188,7 @@ static void check_layout(struct lowering *l, const struct access *access)
 static struct access access_of(struct lowering *l, const struct matrix *m, uint32_t pointer,
                                uint32_t layout, uint32_t word)
 {
-    struct access access = {.pointer = pointer, .layout = layout};
+    struct access access = {.pointer = pointer};
     access.dimensions = dimensions_of(l, type_of(l, layout));
     if (m->component != COMPONENT_F16)
         lower_fail(l, "tensors are of f16 here");
