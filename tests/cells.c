@@ -294,16 +294,16 @@ static void attempt_free(void *user)
     rig_free(&a->rig);
 }
 
-/* The other variants are tested elsewhere on the same kernels. */
-static bool runs_alone(const struct test_device *device, const char *variant)
+/* Tested elsewhere, by the same kernels. */
+static bool is_left_out(const struct test_device *device, const char *variant)
 {
     size_t length = strlen(variant);
-    const char *at = device->alone;
+    const char *at = device->left_out;
     while (at && (strncmp(at, variant, length) != 0 || (at[length] && at[length] != ','))) {
         at = strchr(at, ',');
         at += at != NULL;
     }
-    return at || !device->alone;
+    return at;
 }
 
 static size_t run_cell(struct attempt *a, const struct cell *cell, cell_told *told, void *user)
@@ -373,7 +373,7 @@ size_t cells_run(struct test_device *device, const struct test_case *test, struc
             continue;
         const char *const *variants = device->context->backend->variants(a.stage);
         for (; *variants; variants++) {
-            if (!runs_alone(device, *variants))
+            if (is_left_out(device, *variants))
                 continue;
             struct cell cell = {device, draft_stage_name(a.stage), *variants};
             bad += run_cell(&a, &cell, told, user);

@@ -85,7 +85,7 @@ struct test_device {
     draft_context *context;
     struct draft_device_info info;
     struct log_memory log;
-    const char *alone; /* the variants whose cells are run, with commas; NULL: all */
+    const char *left_out; /* variants that are not run alone, with commas; NULL: none */
 };
 
 /* Open each device of a backend (NULL: of all), up to MAX_DEVICES. Says on stdout what was found.
