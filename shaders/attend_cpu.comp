@@ -99,21 +99,23 @@ float uniform_bias(KeyRows keys, uint i)
 }
 
 // All keys of one block, STEP at a time, walking the box token by token. Addresses stay inside the
-// block even where the last step has fewer keys.
+// block even where the last step has fewer keys, and where such a driver runs the loop with all lanes
+// off: then `first` and `token` have never been set.
 void add_block(KeyRows keys)
 {
     Block b = keys.b;
     uint w = 0, h = 0, token = 0;
     uint next_row = G.width - b.width + 1, next_frame = (G.height - b.height) * G.width + next_row;
+    uint last = ((b.frames - 1) * G.height + b.height - 1) * G.width + b.width - 1;
     barrier();
     for (uint first = 0; first < b.valid; first += STEP) {
         uvec2 k[STEP], v[STEP];
         float bias[STEP];
         [[unroll]] for (uint c = 0; c < STEP; c++) {
-            bool inside = first + c < b.valid;
+            uint place = first + c < b.valid ? min(token, last) : 0;
             bias[c] = uniform_bias(keys, first + c);
-            k[c] = at(keys.k, inside ? token : 0, keys.k_stride, 4);
-            v[c] = at(keys.v, inside ? token : 0, keys.v_stride, 4);
+            k[c] = at(keys.k, place, keys.k_stride, 4);
+            v[c] = at(keys.v, place, keys.v_stride, 4);
             bool row_ends = ++w == b.width;
             bool frame_ends = row_ends && h + 1 == b.height;
             token += frame_ends ? next_frame : row_ends ? next_row : 1;
