@@ -99,8 +99,8 @@ float uniform_bias(KeyRows keys, uint i)
 }
 
 // All keys of one block, STEP at a time, walking the box token by token. Addresses stay inside the
-// block even where the last step has fewer keys, and where such a driver runs the loop with all lanes
-// off: then `first` and `token` have never been set.
+// block even where the last step has fewer keys, and where such a driver runs the loop with all
+// lanes off: then `first` and `token` have never been set.
 void add_block(KeyRows keys)
 {
     Block b = keys.b;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a backend is to the core. A backend includes this, kernel_abi.h and platform.h, nothing else of src/.
- * The core has checked every argument before it calls: backends trust their input. */
+ * What a backend is to the core. A backend includes this, kernel_abi.h and platform.h, nothing else
+ * of src/. The core has checked every argument before it calls: backends trust their input. */
 #ifndef DRAFT_BACKEND_H
 #define DRAFT_BACKEND_H
 
