@@ -8,30 +8,68 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 program, build = sys.argv[1:3]
 
 
-def check(*options):
-    """Exit status, report, Markdown."""
+def check(*options, of=build, status_wanted=0):
+    """Report and Markdown."""
     with tempfile.TemporaryDirectory() as folder:
-        status = subprocess.call([sys.executable, program, "--build", build, "--output", folder,
-                                  "--skip-suite", "--skip-sanitizer", "--skip-compare", "--shapes",
-                                  "tiny", "--repeat", "1", *options])
+        status = subprocess.call([sys.executable, program, "--build", of, "--output", folder,
+                                  "--shapes", "tiny", "--repeat", "1", *options])
         names = sorted(glob.glob(os.path.join(folder, "*")))
         assert [os.path.splitext(name)[1] for name in names] == [".json", ".md"], names
         with open(names[0], encoding="utf-8") as data, open(names[1], encoding="utf-8") as text:
-            return status, json.load(data), text.read()
+            report = json.load(data)
+            assert status == status_wanted == report["exit"], status
+            return report, text.read()
+
+
+def is_running(number):
+    """Not where it has ended and nobody has asked how."""
+    try:
+        with open(f"/proc/{number}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def results_of(report):
+    return [step["result"] for step in report["steps"]]
 
 
 if not os.path.exists(os.path.join(build, "tools", "draft")):
     print("the draft program was not built")
     sys.exit(77)
 
-status, report, text = check("--sparsity", "0.9")
-assert status == 0 == report["exit"], status
+# Each kernel by itself. A library that cannot be loaded fails there, and the rest is tried all the
+# same; one that hangs is ended, and so is what it has begun, in time for the next.
+report, text = check("--only", "first")
+assert results_of(report) == ["passed"] * 2 and "## Each kernel by itself" in text
+assert [found["result"] for found in report["first"]] == ["right"] * 2
+assert all(0 < found["error"] < 2 ** -7 for found in report["first"])
+
+with tempfile.TemporaryDirectory() as fake:
+    os.makedirs(os.path.join(fake, "tools"))
+    hanging, process = os.path.join(fake, "tools", "draft"), os.path.join(fake, "process")
+    with open(os.path.join(fake, "libdraft.so"), "w", encoding="utf-8") as file:
+        file.write("no library")
+    with open(hanging, "w", encoding="utf-8") as file:
+        file.write(f"#!/bin/sh\nsleep 1000 &\necho $! >> '{process}'\nwait\n")
+    os.chmod(hanging, 0o755)
+    start = time.monotonic()
+    report, text = check("--only", "first,bench", "--budget", "20", of=fake, status_wanted=1)
+    assert time.monotonic() - start < 60
+    assert results_of(report)[0].startswith("failed") and "timed out" in results_of(report)[2:]
+    assert any("fail by themselves" in note for note in report["notes"])
+    with open(process, encoding="utf-8") as file:
+        for number in file.read().split():
+            assert not is_running(number), "a process was left"
+
+report, text = check("--only", "bench", "--sparsity", "0.9")
 assert report["facts"]["simulated"] and "simulated driver" in text.lower()
-assert [step["result"] for step in report["steps"]] == ["passed"] * 4
+assert results_of(report) == ["passed"] * 4
 row, excess, most, plain = report["bench"]
 assert [r["score"] for r in (excess, most, plain)] == ["excess", "max", "mean"]
 assert (row["tail"], plain["tail"]) == ("mean", "drop") and row["density"]["tail"] > 0
@@ -39,11 +77,10 @@ assert row["case"] == "tiny" and row["sparsity"] == 0.9 and 0 < row["density"]["
 assert all(stage["median_seconds"] > 0 for stage in row["stages"]) and len(row["stages"]) == 4
 assert f"| tiny | 0.9 | {100 * row['density']['work']:.1f} % |" in text
 
-status, report, text = check("--sparsity", "2")
-assert status == 1 == report["exit"], status
+report, text = check("--only", "bench", "--sparsity", "2", status_wanted=1)
 assert report["steps"][0]["result"].startswith("failed") and not report["bench"]
 assert "sparsity" in report["steps"][0]["output"] and "### draft bench: tiny: failed" in text
 
 # Whatever is cut short is in the report too.
-status, report, text = check("--sparsity", "0,0.9", "--budget", "1")
-assert status == 1 and report["steps"][0]["result"] in ("not begun", "timed out"), report["steps"]
+report, text = check("--only", "bench", "--sparsity", "0,0.9", "--budget", "1", status_wanted=1)
+assert report["steps"][0]["result"] in ("not begun", "timed out"), report["steps"]

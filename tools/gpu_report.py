@@ -36,6 +36,15 @@ def fact_lines(known):
     return lines
 
 
+def first_table(results):
+    def number(result, name, form):
+        return form.format(result[name]) if name in result else ""
+    return table(["kernels", "case", "result", "error", "of lse", "plan s", "TFLOP/s"],
+                 [[r["kernels"], r["case"], r["result"], number(r, "error", "{:.1e}"),
+                   number(r, "error_lse", "{:.1e}"), number(r, "seconds", "{:.2f}"),
+                   number(r, "tflops", "{:.1f}")] for r in results])
+
+
 def bench_table(results):
     rows = []
     for result in results:
@@ -70,6 +79,8 @@ def markdown(report):
     for step in report["steps"]:
         if step["result"] not in ("passed", "skipped", "running", "not begun"):
             lines += [f"### {step['name']}: {step['result']}", "", "```", step["output"], "```", ""]
+    if report["first"]:
+        lines += ["## Each kernel by itself", ""] + first_table(report["first"])
     if report["bench"]:
         lines += ["## draft bench", "",
                   "Medians of the host's clock, from a stage's call to the end of its wait.", ""]

@@ -12,6 +12,8 @@ STAGES = {"pool": POOL, "score": SCORE, "select": SELECT, "attend": ATTEND}
 SCORERS = {"default": 0, "mean": 1, "lse": 2, "max": 3, "excess": 4}
 TAILS = {"default": 0, "drop": 1, "mean": 2, "gap": 3, "fitted": 4}
 KEPT_ONLY = 1  # of the flags of a run
+WARN, INFO = 1, 2  # levels of the log
+UNSUPPORTED = "not supported"  # a status, in words
 TEXT_BLOCK = 128  # tokens of a text block, but for the last of its part
 
 MESSAGE = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_char_p)
@@ -160,15 +162,15 @@ class Library:
 
 
 class Context:
-    """A device in use. native: a CudaNative whose context is adopted, or None."""
+    """A device in use. native: a CudaNative whose context is adopted, or None. level: of the log."""
 
-    def __init__(self, library, backend, device=0, native=None):
+    def __init__(self, library, backend, device=0, native=None, level=WARN):
         self.library, self.messages = library, []
         # The library calls through these as long as the context lives.
         self.message = MESSAGE(lambda user, level, text: self.messages.append(text.decode()))
         self.handle = c_void_p()
         params = ContextParams(
-            backend=backend.encode(), device=device, log=Log(self.message, None, 1),
+            backend=backend.encode(), device=device, log=Log(self.message, None, level),
             native=ctypes.cast(byref(native), c_void_p) if native is not None else None)
         self.check(library.context_create(byref(params), byref(self.handle)))
         self.info = DeviceInfo()
