@@ -3,6 +3,8 @@
 """Time libdraft against PyTorch's attention in one process, on the same tensors and stream.
 
     gpu_compare.py --library build/libdraft.so [--shapes a,b] [--output report.json]
+    gpu_compare.py --library main=build/libdraft.so --library try=../try/build/libdraft.so
+    gpu_compare.py --library build/libdraft.so --library old=build/libdraft.so:sm80,simt
 
 For each shape, sparsity and kind of lists: every stage alone, the whole run, dense attention of
 PyTorch (cuDNN and flash backends), and FlexAttention with full 128 x 128 blocks from the same
@@ -11,6 +13,10 @@ call. Each is a CUDA graph where it can be captured. Times are medians over the 
 
 TFLOP/s: 4 x dim x kept pairs of tokens / time; for FlexAttention, whose tokens must be in block
 order and are padded to full blocks, the pairs of its own blocks. Its permutation is timed apart.
+
+Several libraries, each a build of its own or the same with other kernels, take turns in the same
+rounds. Each has rows of its own, with its speed as a ratio to the first library's: the median over
+the rounds of the ratio within a round. What one library makes of twice the same is noise.
 
 --scorer and --tail measure plans beyond the paper's method. Rates still count kept pairs alone, so
 that the pooled keys show as lost time; the result is checked by a run of the kept pairs alone.
@@ -86,6 +92,43 @@ def derive(row):
     return row
 
 
+class Build:
+    """A library to measure: NAME=FILE:KERNELS, of which FILE alone must be there. kernels: those
+    that its plans choose from, or None."""
+
+    def __init__(self, text):
+        name, equals, rest = text.rpartition("=")
+        self.path, _, kernels = rest.partition(":")
+        self.name, self.kernels = name if equals else rest, kernels or None
+        self.context = None
+
+
+def builds_of(texts):
+    """Each has a name of its own."""
+    builds = [Build(text) for text in texts]
+    for number, build in enumerate(builds):
+        if any(build.name == other.name for other in builds[:number]):
+            build.name += f" ({number + 1})"
+    return builds
+
+
+def key_of(number, name):
+    """What a call of library number `number` is called in a round."""
+    return name if number == 0 else f"{number} {name}"
+
+
+def own_times(times, number, names):
+    """Of a round's times those that belong in the rows of one library: its own, and the peers'."""
+    own = {name: times[key_of(number, name)] for name in names}
+    peers = {name: t for name, t in times.items() if name not in names and " " not in name}
+    return {**own, **peers}
+
+
+def speed_ratio(first, own):
+    """How much faster the own is, from the times of both in the same rounds."""
+    return statistics.median(a / b for a, b in zip(first, own))
+
+
 def word_of(words, number):
     return next(word for word, value in words.items() if value == number)
 
@@ -97,6 +140,9 @@ def cell(row, *path, scale=1.0, form="{:.0f}"):
 
 
 COLUMNS = (
+    ("library", lambda r: r.get("library") or ""),
+    # Which kernel attends: a library's choice may be another than one thinks.
+    ("kernel", lambda r: r.get("kernels", {}).get("attend", "") if "library" in r else ""),
     ("shape", lambda r: r["shape"]), ("lists", lambda r: r["lists"]),
     ("sparsity", lambda r: f"{r['sparsity']:g}"),
     ("scorer", lambda r: r.get("scorer", "mean").replace("mean", "")),
@@ -109,6 +155,8 @@ COLUMNS = (
     ("min-max", lambda r: "-".join(cell(r, "times_us", "attend", x) for x in ("min", "max"))),
     ("run us", lambda r: cell(r, "times_us", "run", "median")),
     ("small stages / attend", lambda r: cell(r, "small_share", scale=100, form="{:.2f} %")),
+    ("attend / first's", lambda r: cell(r, "speed_of_first", "attend", form="{:.3f}")),
+    ("run / first's", lambda r: cell(r, "speed_of_first", "run", form="{:.3f}")),
     ("attend TFLOP/s", lambda r: cell(r, "tflops", "attend", form="{:.1f}")),
     ("cuDNN dense us", lambda r: cell(r, "times_us", "cudnn", "median")),
     ("TFLOP/s", lambda r: cell(r, "tflops", "cudnn", form="{:.1f}")),
@@ -156,14 +204,15 @@ def markdown(report):
 class Session:
     """All measurements of one call of this script; the report is written after each."""
 
-    def __init__(self, machine, options):
-        self.machine, self.options = machine, options
+    def __init__(self, machine, builds, options):
+        self.machine, self.builds, self.options = machine, builds, options
         self.deadline = time.monotonic() + options.budget if options.budget else math.inf
-        info = machine.context.info
+        info = builds[0].context.info
         torch, cudnn = machine.torch, machine.torch.backends.cudnn
         self.report = {
             "device": info.name.decode(), "driver": info.driver.decode(),
-            "backend": machine.name, "libdraft": machine.context.library.version_text(),
+            "backend": machine.name, "libdraft": builds[0].context.library.version_text(),
+            "libraries": [{"name": b.name, "kernels": b.kernels} for b in builds],
             "torch": torch.__version__, "cuda": torch.version.cuda,
             "cudnn": cudnn.version() if cudnn.is_available() else None,
             "results": [], "checks": [], "missing": {}, "wrong": [],
@@ -218,7 +267,8 @@ class Session:
 
     def draft_calls(self, plan, case, lists, kind):
         """The stages and the run; for lists of one's own only attend."""
-        stages = dict(libdraft.STAGES, run=0) if kind == "draft" else {"attend": libdraft.ATTEND}
+        whole = kind == "draft" and not self.options.attend_only
+        stages = dict(libdraft.STAGES, run=0) if whole else {"attend": libdraft.ATTEND}
         workspace, calls = lists.workspace.data_ptr(), {}
         for name, stage in stages.items():
             arguments = plan.arguments(case.addresses(), workspace, stage, self.machine.queue)
@@ -226,15 +276,16 @@ class Session:
         return calls
 
     def rounds(self, calls):
-        """Every call once in each round."""
+        """Every call once in each round, every other round backwards."""
         times, end = {name: [] for name in calls}, time.monotonic() + self.options.seconds
         self.machine.one_round(calls)
         for done in range(self.options.rounds):
             if done >= LEAST_ROUNDS and (time.monotonic() > end or self.late()):
                 break
-            for name, value in self.machine.one_round(calls).items():
+            order = calls if done % 2 == 0 else dict(reversed(calls.items()))
+            for name, value in self.machine.one_round(order).items():
                 times[name].append(value)
-        return {name: summary(values) for name, values in times.items()}
+        return times
 
     def check(self, case, plan, lists, rows=32):
         """Attend's result in case.out against f32 over the lists, on some rows of some heads."""
@@ -257,7 +308,8 @@ class Session:
                 self.wrong(f"{case.name}, dense, against {peer}", entry["against_peer"])
         self.report["checks"].append(entry)
 
-    def row(self, case, plan, lists, sparsity, kind, peers, flex):
+    def facts(self, case, plan, lists, sparsity, kind):
+        """What a row says before anything is measured."""
         pairs, blocks = lists.pairs()
         shape, layout = case.shape, plan.layout
         row = {"shape": case.name, "tokens": case.tokens, "heads": shape.heads, "dim": shape.dim,
@@ -268,54 +320,98 @@ class Session:
                "flops": 4.0 * shape.dim * pairs, "blocks": layout.blocks,
                "tile": [layout.tile.t, layout.tile.h, layout.tile.w],
                "kernels": {name: plan.kernel(bit) for name, bit in libdraft.STAGES.items()}}
-        prepared = self.draft_calls(plan, case, lists, kind)
-        prepared.update(peers)
-        if flex:
+        if self.options.flex:
             row["flex_flops"] = 4.0 * shape.dim * BLOCK * BLOCK * blocks
-            for name, make in (("flex", flex.call), ("permute", lambda: flex.permute)):
-                call = self.attempt(f"{name}, {case.name}", make)
-                if call:
-                    prepared[name] = call
-        row["how"] = {name: how for name, (_, how) in prepared.items()}
-        row["times_us"] = self.rounds({name: call for name, (call, _) in prepared.items()})
+        return row
+
+    def flex_calls(self, case, flex):
+        calls = {}
+        for name, make in (("flex", flex.call), ("permute", lambda: flex.permute)):
+            call = self.attempt(f"{name}, {case.name}", make)
+            if call:
+                calls[name] = call
+        return calls
+
+    def checked(self, case, plan, lists, row, peers):
+        """row with the error of a run of its kept pairs alone."""
         plan.run(plan.arguments(case.addresses(), lists.workspace.data_ptr(), libdraft.ATTEND,
                                 self.machine.queue, libdraft.KEPT_ONLY))
         self.machine.synchronize()
         row["error"] = self.check(case, plan, lists)
         if not row["error"]["relative"] <= BOUND:
-            self.wrong(f"{case.name}, sparsity {sparsity:g}, {kind} lists", row["error"])
-        if sparsity == 0:
+            self.wrong(f"{case.name}, sparsity {row['sparsity']:g}, {row['lists']} lists" +
+                       (f", {row['library']}" if "library" in row else ""), row["error"])
+        if row["sparsity"] == 0:
             self.check_dense(case, row["error"], peers)
-        return derive(row)
+        return row
 
-    def measure(self, case, sparsity, peers, flex_of):
-        """One sparsity: the lists that select makes, then random ones with as many entries."""
-        plan = libdraft.Plan(self.machine.context, case.shape, sparsity,
-                             scorer=libdraft.SCORERS[self.options.scorer],
-                             tail=libdraft.TAILS[self.options.tail])
-        try:
+    def rows(self, case, candidates, sparsity, kind, peers, flex):
+        """One for each library; candidates: (build, plan, lists)."""
+        prepared, names = {}, []
+        for number, (_, plan, lists) in enumerate(candidates):
+            calls = self.draft_calls(plan, case, lists, kind)
+            names = list(calls)
+            prepared.update({key_of(number, name): call for name, call in calls.items()})
+        prepared.update(peers)
+        if flex:
+            prepared.update(self.flex_calls(case, flex))
+        times = self.rounds({name: call for name, (call, _) in prepared.items()})
+        rows = []
+        for number, (build, plan, lists) in enumerate(candidates):
+            row = self.facts(case, plan, lists, sparsity, kind)
+            own = own_times(times, number, names)
+            how = {name: how for name, (_, how) in prepared.items()}
+            row["how"] = own_times(how, number, names)
+            row["times_us"] = {name: summary(values) for name, values in own.items()}
+            if len(self.builds) > 1:
+                row["library"] = build.name
+                row["speed_of_first"] = {name: speed_ratio(times[name], own[name])
+                                         for name in names}
+            rows.append(derive(self.checked(case, plan, lists, row, peers)))
+        return rows
+
+    def candidates(self, case, sparsity):
+        """(build, plan, lists) of each library that can make a plan, with the lists of select."""
+        found = []
+        for build in self.builds:
+            try:
+                plan = libdraft.Plan(build.context, case.shape, sparsity, kernels=build.kernels,
+                                     scorer=libdraft.SCORERS[self.options.scorer],
+                                     tail=libdraft.TAILS[self.options.tail])
+            except libdraft.Failure as error:
+                self.missing(f"{case.name}, sparsity {sparsity:g}, {build.name}", error)
+                continue
             lists = Lists(case, plan)
             plan.run(plan.arguments(case.addresses(), lists.workspace.data_ptr(), 0,
                                     self.machine.queue))
-            flex = flex_of(lists)
-            for kind in self.options.lists:
+            found.append((build, plan, lists))
+        return found
+
+    def measure(self, case, sparsity, peers, flex_of):
+        """One sparsity: the lists that select makes, then random ones with as many entries."""
+        candidates = self.candidates(case, sparsity)
+        try:
+            flex = flex_of(candidates[0][2]) if candidates else None
+            for kind in self.options.lists if candidates else ():
                 name = f"{case.name}, sparsity {sparsity:g}, {kind} lists"
                 if kind == "random" and sparsity == 0:
                     continue  # the same lists
                 if self.late():
                     self.missing(name, "the time of --budget is used up")
                     continue
-                if kind == "random":
+                for _, _, lists in candidates if kind == "random" else ():
                     lists.write_random(sparsity, case.seed)
-                row = self.row(case, plan, lists, sparsity, kind, peers, flex)
-                self.report["results"].append(row)
+                for row in self.rows(case, candidates, sparsity, kind, peers, flex):
+                    self.report["results"].append(row)
+                    print(f"{name}: " + (f"{row['library']}: " if "library" in row else "") +
+                          f"attend {row['tflops']['attend']:.1f} TFLOP/s, " +
+                          ", ".join(f"{n} {t['median']:.0f} us"
+                                    for n, t in row["times_us"].items()), flush=True)
                 self.flush()
-                print(f"{name}: attend {row['tflops']['attend']:.1f} TFLOP/s, " +
-                      ", ".join(f"{n} {t['median']:.0f} us" for n, t in row["times_us"].items()),
-                      flush=True)
             self.machine.synchronize()
         finally:
-            plan.close()
+            for _, plan, _ in candidates:
+                plan.close()
 
     def run_shape(self, name):
         shape = shape_of(name, self.options.dim)
@@ -372,7 +468,8 @@ def parse(arguments):
         return [float(number) for number in names(text)]
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     add = parser.add_argument
-    add("--library", default="build/libdraft.so", help="default build/libdraft.so")
+    add("--library", action="append", metavar="[NAME=]FILE[:KERNELS]", help="more than once to "
+        "compare them; KERNELS: names by commas, as DRAFT_KERNEL (default build/libdraft.so)")
     add("--backend", choices=("cuda", "cpu"), default="cuda")
     add("--device", type=int, default=0, help="number of the device")
     add("--shapes", type=names, default=list(TABLE), help="of " + ", ".join(SHAPES))
@@ -388,11 +485,13 @@ def parse(arguments):
     add("--seconds", type=float, default=6, help="begin no further round after this (default 6)")
     add("--budget", type=float, default=0, help="begin no measurement after these seconds")
     add("--seed", type=int, default=1)
+    add("--attend-only", action="store_true", help="no other stage is timed")
     add("--no-peers", dest="peers", action="store_false", help="without dense attention")
     add("--no-flex", dest="flex", action="store_false", help="without FlexAttention")
     add("--output", help="the report, JSON; written after each measurement")
     add("--self-test", action="store_true", help="check this script itself")
     options = parser.parse_args(arguments)
+    options.library = options.library or [os.path.join("build", "libdraft.so")]
     if options.tail != "drop":
         options.lists = ["draft"]
     if options.quick:
@@ -405,10 +504,10 @@ def parse(arguments):
 
 def main(arguments):
     options = parse(arguments)
-    library = libdraft.Library(options.library)
+    builds = builds_of(options.library)
     if options.self_test:
         import gpu_compare_test
-        return gpu_compare_test.run(library)
+        return gpu_compare_test.run(libdraft.Library(builds[0].path))
     try:
         import torch
     except ImportError as error:
@@ -418,9 +517,11 @@ def main(arguments):
     if options.backend == "cuda" and not torch.cuda.is_available():
         print("this PyTorch sees no CUDA device")
         return 77
-    machine = {"cuda": CudaMachine, "cpu": CpuMachine}[options.backend]
+    machine = {"cuda": CudaMachine, "cpu": CpuMachine}[options.backend](torch, options.device)
+    for build in builds:
+        build.context = machine.open(libdraft.Library(build.path))
     with torch.no_grad():
-        return Session(machine(torch, library, options.device), options).run()
+        return Session(machine, builds, options).run()
 
 
 if __name__ == "__main__":

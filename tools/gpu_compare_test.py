@@ -3,7 +3,10 @@
 are checked by what the CPU backend makes of them: a misplaced field gives another result."""
 import ctypes
 import math
+import os
 import random
+import shutil
+import tempfile
 
 import gpu_compare
 import libdraft
@@ -215,6 +218,58 @@ def test_factors(library):
 
 def relative(got, wanted):
     return math.sqrt(sum((a - b) ** 2 for a, b in zip(got, wanted)) / sum(b * b for b in wanted))
+
+
+def test_kernels(library):
+    """A plan of the kernels that are asked for, without a trace in what is made after it."""
+    rig = Rig(library, 0.5)
+    usual = rig.plan.kernel(libdraft.ATTEND)
+    before = os.environ.get("DRAFT_KERNEL")
+    plan = libdraft.Plan(rig.context, SHAPE, 0.5, libdraft.F32, TILE, kernels="baseline")
+    expect(plan.kernel(libdraft.ATTEND) == "baseline", "the kernel that was asked for")
+    plan.close()
+    expect(os.environ.get("DRAFT_KERNEL") == before, "the variable is as it was")
+    plan = libdraft.Plan(rig.context, SHAPE, 0.5, libdraft.F32, TILE)
+    expect(plan.kernel(libdraft.ATTEND) == usual, "the usual kernel again")
+    plan.close()
+    rig.close()
+
+
+def test_two_libraries(library):
+    """Another file is another library in the same process, with the same results."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, os.path.basename(library.path))
+        shutil.copy(library.path, path)
+        other = libdraft.Library(path)
+        addresses = [ctypes.cast(each.run, ctypes.c_void_p).value for each in (library, other)]
+        expect(addresses[0] != addresses[1], "two places for the same function")
+        rigs = [Rig(each, 0.5) for each in (library, other)]
+        expect(rigs[0].run() == rigs[1].run(), "the same bits")
+        for rig in rigs:
+            rig.close()
+
+
+def test_builds(_):
+    builds = gpu_compare.builds_of(["a.so", "main=x/b.so", "old=x/b.so:sm80,simt", "main=c.so",
+                                    "c.so:sm80"])
+    expect([b.name for b in builds] == ["a.so", "main", "old", "main (4)", "c.so:sm80"], "names")
+    expect([b.path for b in builds] == ["a.so", "x/b.so", "x/b.so", "c.so", "c.so"], "files")
+    expect([b.kernels for b in builds] == [None, None, "sm80,simt", None, "sm80"], "kernels")
+
+
+def test_rounds_of_two(_):
+    """Drift from round to round is no difference between libraries, and peers are everybody's."""
+    times = {"attend": [100.0, 200.0, 400.0], "1 attend": [50.0, 100.0, 200.0],
+             "2 attend": [100.0, 100.0, 800.0], "cudnn": [7.0, 8.0, 9.0]}
+    own = [gpu_compare.own_times(times, number, ["attend"]) for number in range(3)]
+    expect(own[1] == {"attend": [50.0, 100.0, 200.0], "cudnn": [7.0, 8.0, 9.0]}, "times of one")
+    ratios = [gpu_compare.speed_ratio(own[0]["attend"], each["attend"]) for each in own]
+    expect(ratios == [1, 2, 1], f"ratios within the rounds, not {ratios}")
+    row = {"shape": "x", "lists": "draft", "sparsity": 0.9, "library": "try", "times_us": {},
+           "speed_of_first": {"attend": 2.0}, "kernels": {"attend": "sm80"}}
+    text = gpu_compare.markdown({"results": [row], "checks": [], "wrong": [], "missing": {}})
+    expect(text[0].startswith("| library | kernel |") and "attend / first's" in text[0], "columns")
+    expect(text[2].startswith("| try | sm80 |") and "2.000" in text[2], "cells")
 
 
 def test_probe(library):

@@ -8,7 +8,8 @@ import time
 import libdraft
 
 BLOCK = 128              # tokens of a full block
-FLUSH_BYTES = 256 << 20  # more than any L2 cache holds
+# More than any L2 cache holds; and takes longer than the host needs to start what comes after it.
+FLUSH_BYTES = 1 << 30
 PIECE = 8192             # rows whose errors are summed at once
 
 
@@ -21,8 +22,8 @@ class CudaMachine:
     """PyTorch's primary context and one stream of it, which libdraft and all peers use."""
     name = "cuda"
 
-    def __init__(self, torch, library, device):
-        self.torch, self.device = torch, torch.device("cuda", device)
+    def __init__(self, torch, device):
+        self.torch, self.device, self.number = torch, torch.device("cuda", device), device
         torch.cuda.set_device(self.device)
         self.stream = torch.cuda.Stream()
         torch.cuda.set_stream(self.stream)
@@ -32,7 +33,9 @@ class CudaMachine:
             raise RuntimeError("PyTorch has no current CUDA context")
         self.queue = self.stream.cuda_stream
         self.native = libdraft.CudaNative(current.value, self.queue)
-        self.context = libdraft.Context(library, "cuda", device, self.native)
+
+    def open(self, library):
+        return libdraft.Context(library, "cuda", self.number, self.native)
 
     def synchronize(self):
         self.torch.cuda.synchronize()
@@ -74,9 +77,12 @@ class CpuMachine:
     """The CPU backend on PyTorch's host memory: to try this script without a GPU."""
     name = "cpu"
 
-    def __init__(self, torch, library, device):
+    def __init__(self, torch, device):
         self.torch, self.device, self.queue = torch, torch.device("cpu"), None
-        self.context = libdraft.Context(library, "cpu", device)
+        self.number = device
+
+    def open(self, library):
+        return libdraft.Context(library, "cpu", self.number)
 
     def synchronize(self):
         pass
@@ -162,8 +168,8 @@ class Case:
         return torch.softmax(logits, -1) @ v
 
     def error(self, got, wanted):
-        """Relative L2 and largest absolute difference; NaN makes the first NaN. In pieces, since f32
-        takes twice the memory."""
+        """Relative L2 and largest absolute difference; NaN makes the first NaN. In pieces, since
+        f32 takes twice the memory."""
         square = total = largest = 0.0
         for a, b in zip(got.split(PIECE, 1), wanted.split(PIECE, 1)):
             difference = a.float() - b.float()
@@ -263,6 +269,7 @@ class Flex:
         self.index = torch.tensor(index, device=case.machine.device)
         self.q, self.k, self.v = (case.__dict__[name][:, self.index].transpose(1, 2).contiguous()
                                   for name in "qkv")
+        torch.compiler.reset()  # it compiles anew for each shape only so many times
         self.compiled = torch.compile(flex_attention.flex_attention, dynamic=False)
 
     def call(self):

@@ -73,11 +73,11 @@ def relative(got, wanted):
 class Bench:
     """A context with a plan, tensors and a workspace."""
 
-    def __init__(self, library, backend, device, shape, kind, sparsity, tail):
+    def __init__(self, library, backend, device, shape, kind, sparsity, tail, kernels):
         self.context = libdraft.Context(library, backend, device, level=libdraft.INFO)
         self.kind = kind
         try:
-            self.plan = libdraft.Plan(self.context, shape, sparsity, kind, TILE,
+            self.plan = libdraft.Plan(self.context, shape, sparsity, kind, TILE, kernels,
                                       scorer=libdraft.SCORERS["mean"], tail=libdraft.TAILS[tail])
         except libdraft.Failure:
             self.context.close()
@@ -124,7 +124,6 @@ class Look:
         self.options, self.library = options, libdraft.Library(options.library)
         self.wanted = [name for name in options.kernels.split(",") if name]
         self.wrong = False
-        os.environ["DRAFT_KERNEL"] = options.kernels
 
     def report(self, entry):
         self.wrong = self.wrong or entry["result"] != "right"
@@ -133,9 +132,10 @@ class Look:
     def bench(self, shape, dim, kind, sparsity, tail, backend=None):
         sized = libdraft.Shape.from_buffer_copy(shape)
         sized.dim = dim
-        backend = backend or self.options.backend
-        device = self.options.device if backend == self.options.backend else 0
-        return Bench(self.library, backend, device, sized, kind, sparsity, tail)
+        if backend:
+            return Bench(self.library, backend, 0, sized, kind, sparsity, tail, None)
+        return Bench(self.library, self.options.backend, self.options.device, sized, kind, sparsity,
+                     tail, self.options.kernels or None)
 
     def case(self, type_name, dim, tail):
         """Everything with one type, dim and tail."""
@@ -162,9 +162,7 @@ class Look:
 
     def against_cpu(self, own, dim, kind):
         """Attend of both over the same lists."""
-        del os.environ["DRAFT_KERNEL"]
         other = self.bench(SHAPE, dim, kind, SPARSITY, "drop", "cpu")
-        os.environ["DRAFT_KERNEL"] = self.options.kernels
         other.plan.write_lists(other.workspace, *own.lists())
         other.run(libdraft.ATTEND)
         (out, lse), (wanted, wanted_lse) = own.result(), other.result()

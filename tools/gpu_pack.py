@@ -6,10 +6,10 @@
     gpu_pack.py BUILD FOLDER.tar.xz
 
 The second is for where room counts: all programs hold the same kernels, so that it is about a
-fiftieth as large. FOLDER holds the library, the draft program, the tests and examples that use a GPU, the shared
-libraries beyond the C library that these need, and the commit it was made from. It runs on x86-64
-Linux whose C library is as new as this one's: tools/gpu-check --build FOLDER, in a tree of the same
-commit, at any path."""
+fiftieth as large. FOLDER holds the library, the draft program, the tests and examples that use a
+GPU, the shared libraries beyond the C library that these need, and the commit it was made from. It
+runs on Linux with a C library no older than this one's: tools/gpu-check --build FOLDER, in a tree
+of the same commit, at any path."""
 import json
 import lzma
 import os

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """libdraft from Python, by ctypes alone: the structures of include/draft/draft.h and cuda.h, and
 thin classes over the calls. For the scripts of this folder; no package is needed."""
+import contextlib
 import ctypes
+import os
 from ctypes import POINTER, Structure, byref, c_char_p, c_double, c_float, c_int, c_size_t
 from ctypes import c_char, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 
@@ -205,14 +207,30 @@ class Context:
         self.library.context_destroy(byref(self.handle))
 
 
-class Plan:
-    """A plan, its layout, and runs of it."""
+@contextlib.contextmanager
+def kernels_limited(names):
+    """Plans that are made meanwhile choose from these kernels, by commas; None: as they would."""
+    before = os.environ.get("DRAFT_KERNEL")
+    if names is not None:
+        os.environ["DRAFT_KERNEL"] = names
+    try:
+        yield
+    finally:
+        os.environ.pop("DRAFT_KERNEL", None)
+        if before is not None:
+            os.environ["DRAFT_KERNEL"] = before
 
-    def __init__(self, context, shape, sparsity, kind=BF16, tile=(0, 0, 0), **more):
+
+class Plan:
+    """A plan, its layout, and runs of it. kernels: as kernels_limited has them."""
+
+    def __init__(self, context, shape, sparsity, kind=BF16, tile=(0, 0, 0), kernels=None, **more):
         self.context, self.library, self.shape = context, context.library, shape
         params = PlanParams(shape=shape, type=kind, tile=Tile(*tile), sparsity=sparsity, **more)
         self.handle = c_void_p()
-        context.check(self.library.plan_create(context.handle, byref(params), byref(self.handle)))
+        with kernels_limited(kernels):
+            status = self.library.plan_create(context.handle, byref(params), byref(self.handle))
+        context.check(status)
         self.layout = Layout()
         self.library.plan_layout(self.handle, byref(self.layout))
 
