@@ -36,11 +36,7 @@ DEVICE void multiply_qk(f32 (&s)[FRAGMENTS][n], u32 q, u32 k)
         {
             u32 y[4];
             load_matrices(y, column_pair(k, KEYS, d) + i * 8 * ROW_BYTES);
-            UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
-            {
-                multiply_add<T>(s[f] + 4 * i, x[f], y[0], y[1]);
-                multiply_add<T>(s[f] + 4 * i + 4, x[f], y[2], y[3]);
-            }
+            multiply_add_pairs<T>(s, 4 * i, x, y);
         }
     }
 }
@@ -59,11 +55,7 @@ DEVICE void multiply_pv(f32 (&out)[FRAGMENTS][DIM / 2], const f32 (&p)[FRAGMENTS
         {
             u32 y[4];
             load_matrices_transposed(y, column_pair(v, KEYS, n / 2) + k * 16 * ROW_BYTES);
-            UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
-            {
-                multiply_add<T>(out[f] + 4 * n, x[f], y[0], y[1]);
-                multiply_add<T>(out[f] + 4 * n + 4, x[f], y[2], y[3]);
-            }
+            multiply_add_pairs<T>(out, 4 * n, x, y);
         }
     }
 }

@@ -286,3 +286,16 @@ template <class T> DEVICE void multiply_add(f32 c[4], const u32 a[4], u32 b0, u3
 DRAFT_MMA(F16, "f16")
 DRAFT_MMA(BF16, "bf16")
 #undef DRAFT_MMA
+
+// c[f] += a[f] b for each f, b 16 x 16: its left half as b[0], b[1], its right half as b[2], b[3].
+// c[f][first] ... of the left half, c[f][first + 4] ... of the right.
+template <class T, u32 rows, u32 n>
+DEVICE void multiply_add_pairs(f32 (&c)[rows][n], u32 first, const u32 (&a)[rows][4],
+                               const u32 (&b)[4])
+{
+    UNROLL for (u32 f = 0; f < rows; f++)
+    {
+        multiply_add<T>(c[f] + first, a[f], b[0], b[1]);
+        multiply_add<T>(c[f] + first + 4, a[f], b[2], b[3]);
+    }
+}

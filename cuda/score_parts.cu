@@ -42,11 +42,7 @@ struct WarpMatrices {
             {
                 u32 y[4];
                 load_matrices(y, column_pair(k, COLUMNS, d) + i * 8 * ROW_BYTES);
-                UNROLL for (u32 f = 0; f < FRAGMENTS; f++)
-                {
-                    multiply_add<T>(s[f] + 4 * i, x[d][f], y[0], y[1]);
-                    multiply_add<T>(s[f] + 4 * i + 4, x[d][f], y[2], y[3]);
-                }
+                multiply_add_pairs<T>(s, 4 * i, x[d], y);
             }
     }
 };

@@ -43,6 +43,7 @@ struct Warp {
     uint32_t id, lanes; /* lanes: bit for each that the block has    */
     uint32_t arrived;   /* lanes that wait for the collective        */
     const Collective *collective;
+    size_t first_turn; /* of its lanes, in a sweep */
     void *slots[WARP_SIZE];
 };
 
@@ -83,8 +84,19 @@ void copy_async(uint32_t to, uint64_t from, bool inside);
 void copy_commit();
 void copy_wait(unsigned pending);
 void load_matrices(uint32_t x[4], uint32_t address, bool transposed);
-/* c += a b of m16n8k16. */
-void multiply_add(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1, bool bf16);
+
+/* What a lane brings to products m16n8k16: `rows` a, one behind the other, with each of `columns` b
+ * (1 or 2). */
+struct Multiplication {
+    float *c;        /* 4 for each column, one behind the other */
+    uint32_t stride; /* from the c of an a to that of the next  */
+    const uint32_t *a;
+    uint32_t rows;
+    const uint32_t *b; /* 2 for each column */
+    uint32_t columns;
+};
+/* c += a b, each. */
+void multiply_add(Multiplication slot, bool bf16);
 
 struct Registration {
     /* params: bytes of each parameter; entry gets them one after the other. arch: 0, or what alone

@@ -367,5 +367,12 @@ inline void load_matrices_transposed(u32 x[4], u32 address)
 
 template <class T> void multiply_add(f32 c[4], const u32 a[4], u32 b0, u32 b1)
 {
-    simulator::multiply_add(c, a, b0, b1, std::is_same<T, BF16>::value);
+    const u32 b[4] = {b0, b1};
+    simulator::multiply_add({c, 0, a, 1, b, 1}, std::is_same<T, BF16>::value);
+}
+
+template <class T, u32 rows, u32 n>
+void multiply_add_pairs(f32 (&c)[rows][n], u32 first, const u32 (&a)[rows][4], const u32 (&b)[4])
+{
+    simulator::multiply_add({c[0] + first, n, a[0], rows, b, 2}, std::is_same<T, BF16>::value);
 }

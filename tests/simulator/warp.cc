@@ -80,12 +80,6 @@ void load_matrices(uint32_t x[4], uint32_t address, bool transposed)
 
 /* ---- mma.m16n8k16 ---- */
 
-struct MultiplySlot {
-    float *c;
-    const uint32_t *a;
-    uint32_t b[2];
-};
-
 /* In order of k. */
 static void multiply_matrices(const float a[16][16], const float b[16][8], float c[16][8])
 {
@@ -102,42 +96,72 @@ static void multiply_matrices(const float a[16][16], const float b[16][8], float
 
 /* Elements are gathered first and converted together: compilers make vectors of that. */
 template <float (*to_f32)(uint16_t)>
-static void perform_multiply(Warp &, void *const slots[WARP_SIZE])
+static void gather_left(void *const slots[WARP_SIZE], uint32_t row, float a[16][16])
 {
-    uint16_t a16[16][16], b16[16][8];
-    float a[16][16], b[16][8], c[16][8];
+    uint16_t a16[16][16];
     for (uint32_t lane = 0; lane < WARP_SIZE; lane++) {
-        const MultiplySlot &slot = *static_cast<const MultiplySlot *>(slots[lane]);
-        uint32_t r = lane / 4, n = lane % 4 * 2;
+        const uint32_t *from = static_cast<const Multiplication *>(slots[lane])->a + row * 4;
         for (uint32_t i = 0; i < 4; i++)
-            std::memcpy(&a16[r + i % 2 * 8][n + i / 2 * 8], &slot.a[i], 4);
-        for (uint32_t i = 0; i < 2; i++) {
-            b16[n + i * 8][r] = static_cast<uint16_t>(slot.b[i]);
-            b16[n + i * 8 + 1][r] = static_cast<uint16_t>(slot.b[i] >> 16);
-            std::memcpy(&c[r + i * 8][n], &slot.c[i * 2], 8);
-        }
+            std::memcpy(&a16[lane / 4 + i % 2 * 8][lane % 4 * 2 + i / 2 * 8], &from[i], 4);
     }
-    for (uint32_t i = 0; i < 16; i++) {
+    for (uint32_t i = 0; i < 16; i++)
         for (uint32_t k = 0; k < 16; k++)
             a[i][k] = to_f32(a16[i][k]);
-        for (uint32_t j = 0; j < 8; j++)
-            b[i][j] = to_f32(b16[i][j]);
-    }
-    multiply_matrices(a, b, c);
+}
+
+template <float (*to_f32)(uint16_t)>
+static void gather_right(void *const slots[WARP_SIZE], uint32_t column, float b[16][8])
+{
+    uint16_t b16[16][8];
     for (uint32_t lane = 0; lane < WARP_SIZE; lane++) {
-        const MultiplySlot &slot = *static_cast<const MultiplySlot *>(slots[lane]);
-        uint32_t r = lane / 4, n = lane % 4 * 2;
-        for (uint32_t i = 0; i < 2; i++)
-            std::memcpy(&slot.c[i * 2], &c[r + i * 8][n], 8);
+        const uint32_t *from = static_cast<const Multiplication *>(slots[lane])->b + column * 2;
+        for (uint32_t i = 0; i < 2; i++) {
+            uint32_t k = lane % 4 * 2 + i * 8;
+            b16[k][lane / 4] = static_cast<uint16_t>(from[i]);
+            b16[k + 1][lane / 4] = static_cast<uint16_t>(from[i] >> 16);
+        }
+    }
+    for (uint32_t k = 0; k < 16; k++)
+        for (uint32_t j = 0; j < 8; j++)
+            b[k][j] = to_f32(b16[k][j]);
+}
+
+/* Between the registers of the lanes and the matrix. */
+template <bool store>
+static void move_result(void *const slots[WARP_SIZE], uint32_t row, uint32_t column, float c[16][8])
+{
+    for (uint32_t lane = 0; lane < WARP_SIZE; lane++) {
+        const Multiplication &slot = *static_cast<const Multiplication *>(slots[lane]);
+        float *own = slot.c + row * slot.stride + column * 4;
+        for (uint32_t i = 0; i < 2; i++) {
+            float *at = &c[lane / 4 + i * 8][lane % 4 * 2];
+            std::memcpy(store ? own + i * 2 : at, store ? at : own + i * 2, 8);
+        }
+    }
+}
+
+template <float (*to_f32)(uint16_t)>
+static void perform_multiply(Warp &, void *const slots[WARP_SIZE])
+{
+    const Multiplication &first = *static_cast<const Multiplication *>(slots[0]);
+    float a[16][16], b[2][16][8], c[16][8];
+    for (uint32_t column = 0; column < first.columns; column++)
+        gather_right<to_f32>(slots, column, b[column]);
+    for (uint32_t row = 0; row < first.rows; row++) {
+        gather_left<to_f32>(slots, row, a);
+        for (uint32_t column = 0; column < first.columns; column++) {
+            move_result<false>(slots, row, column, c);
+            multiply_matrices(a, b[column], c);
+            move_result<true>(slots, row, column, c);
+        }
     }
 }
 
 static const Collective multiply_f16 = {"multiply_add of f16", perform_multiply<f16_to_f32>};
 static const Collective multiply_bf16 = {"multiply_add of bf16", perform_multiply<bf16_to_f32>};
 
-void multiply_add(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1, bool bf16)
+void multiply_add(Multiplication slot, bool bf16)
 {
-    MultiplySlot slot = {c, a, {b0, b1}};
     warp_together(bf16 ? multiply_bf16 : multiply_f16, &slot);
 }
 
