@@ -362,7 +362,8 @@ void draft_shape_budgets(const struct draft_geometry *g, const struct draft_plan
     double mass = params->mass > 0 ? params->mass : 0.9, s = g->video_blocks;
     for (uint32_t h = 0; h < g->heads; h++) {
         double sparsity = params->head_sparsity ? params->head_sparsity[h] : params->sparsity;
-        uint32_t least = (uint32_t)floor(params->row_floor * round((1 - sparsity) * s * s) / s);
+        double share = round((1 - sparsity) * (s * s)); /* rounded as the budget is */
+        uint32_t least = (uint32_t)floor(params->row_floor * share / s);
         budget[g->heads + h] = least;
         budget[h] = budget_of(g, sparsity, mass, certain_pairs(g, least));
     }
