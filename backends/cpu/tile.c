@@ -143,7 +143,7 @@ static void multiply(const float *a, const float *panels, uint32_t rows, uint32_
 
 /* ---- Softmax --------------------------------------------------------------------------------- */
 
-#define LOWEST (-87.0f) /* exp below is not a normal float: 0 */
+#define LOWEST (-87.33655f) /* exp below is not a normal float: 0 */
 
 /* exp for x <= 0; 0 below LOWEST, NaN for NaN. 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]
  * (Taylor to the 7th power: relative error below 2e-8 before rounding). */
