@@ -10,7 +10,7 @@
 
 /* Matrices of one tile: at most DRAFT_BLOCK rows of DRAFT_MAX_DIM columns. */
 struct attend_scratch {
-    float q[DRAFT_BLOCK * DRAFT_MAX_DIM]; /* times scale                          */
+    float q[DRAFT_BLOCK * DRAFT_MAX_DIM]; /* times draft_cpu_query_scale          */
     float rows[DRAFT_BLOCK * DRAFT_MAX_DIM];
     float k_panels[DRAFT_BLOCK * DRAFT_MAX_DIM];
     float v_panels[DRAFT_BLOCK * DRAFT_MAX_DIM];
@@ -47,7 +47,7 @@ static void load_queries(struct query_block *qb, const uint32_t *tokens)
     memset(x->q, 0, sizeof x->q);
     qb->job->ops->load(g->type, from, qb->rows, g->dim, DRAFT_MAX_DIM, x->q);
     for (uint32_t i = 0; i < qb->rows * DRAFT_MAX_DIM; i++)
-        x->q[i] *= g->scale;
+        x->q[i] *= draft_cpu_query_scale(g);
     for (uint32_t i = 0; i < DRAFT_BLOCK; i++)
         x->m[i] = -INFINITY, x->l[i] = 0;
     memset(x->out, 0, sizeof x->out);
@@ -82,6 +82,7 @@ static void add_keys(const struct query_block *qb, uint32_t n)
     for (uint32_t i = n; i < keys; i++)
         x->bias[i] = -INFINITY;
     ops->multiply(x->q, x->k_panels, rows, keys / CPU_PANEL, qb->width, qb->width, NULL, x->p);
+    draft_cpu_scale_products(qb->job->g, rows, x->p);
     ops->softmax_step(x->p, x->bias, rows, keys, x->m, x->l, x->keep);
     ops->multiply(x->p, x->v_panels, rows, qb->width / CPU_PANEL, n, DRAFT_BLOCK, x->keep, x->out);
 }

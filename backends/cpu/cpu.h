@@ -97,6 +97,23 @@ void draft_cpu_excess(struct draft_cpu_job *job); /* the map of scorer EXCESS: e
 void draft_cpu_select(struct draft_cpu_job *job);
 void draft_cpu_attend(struct draft_cpu_job *job);
 
+/* The scale of logits is a factor of the queries, unless it makes them larger: then of the products
+ * with them, so that a logit is finite where the product with scale and without is. */
+static inline float draft_cpu_query_scale(const struct draft_geometry *g)
+{
+    return g->scale >= -1 && g->scale <= 1 ? g->scale : 1;
+}
+
+/* n rows [DRAFT_BLOCK] of such products. */
+static inline void draft_cpu_scale_products(const struct draft_geometry *g, uint32_t n,
+                                            float *products)
+{
+    if (g->scale >= -1 && g->scale <= 1)
+        return;
+    for (uint32_t i = 0; i < n * DRAFT_BLOCK; i++)
+        products[i] *= g->scale;
+}
+
 /* Address of an element row: units is an offset in DRAFT_UNIT bytes. */
 static inline char *draft_cpu_at(draft_address base, uint64_t units)
 {

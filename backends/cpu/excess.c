@@ -64,7 +64,7 @@ static void load_queries(const struct excess_rows *r)
         }
     r->job->ops->load(g->type, from, DRAFT_BLOCK, g->dim, DRAFT_MAX_DIM, x->rows);
     for (uint32_t at = 0; at < DRAFT_BLOCK * DRAFT_MAX_DIM; at++)
-        x->rows[at] *= g->scale;
+        x->rows[at] *= draft_cpu_query_scale(g);
     r->job->ops->pack_transposed(x->rows, DRAFT_BLOCK, DRAFT_MAX_DIM, x->q_panels);
 }
 
@@ -81,6 +81,7 @@ static void score_keys(const struct excess_rows *r, uint32_t first, uint32_t n)
     ops->load(g->type, from, n * DRAFT_PARTS, g->dim, DRAFT_MAX_DIM, x->rows);
     ops->multiply(x->rows, x->q_panels, n * DRAFT_PARTS, DRAFT_BLOCK / CPU_PANEL, g->dim,
                   DRAFT_MAX_DIM, NULL, x->product);
+    draft_cpu_scale_products(g, n * DRAFT_PARTS, x->product);
     for (uint32_t j = 0; j < n; j++) {
         uint32_t tokens[DRAFT_PARTS];
         float sizes[DRAFT_PARTS];

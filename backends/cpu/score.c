@@ -9,7 +9,7 @@
 #include "cpu.h"
 
 struct score_scratch {
-    float q[DRAFT_BLOCK * DRAFT_MAX_DIM]; /* rows of means, times scale        */
+    float q[DRAFT_BLOCK * DRAFT_MAX_DIM]; /* of means, times draft_cpu_query_scale */
     float moment_q[DRAFT_BLOCK * DRAFT_MAX_DIM];
     float k[DRAFT_BLOCK * DRAFT_MAX_DIM];
     float k_panels[DRAFT_BLOCK * DRAFT_MAX_DIM];
@@ -65,6 +65,14 @@ static void multiply(const struct score_rows *r, const float *a, uint64_t means,
                           (n + CPU_PANEL - 1) / CPU_PANEL, DRAFT_MAX_DIM, DRAFT_MAX_DIM, NULL, out);
 }
 
+/* The same of the means of q: logits. */
+static void multiply_queries(const struct score_rows *r, uint64_t means, uint64_t first,
+                             uint32_t step, uint32_t n, float *out)
+{
+    multiply(r, r->x->q, means, first, step, n, out);
+    draft_cpu_scale_products(r->job->g, r->rows, out);
+}
+
 /* The sizes of the chunk's blocks. */
 static void measure(const struct draft_geometry *g, struct score_chunk *c)
 {
@@ -83,7 +91,7 @@ static void measure(const struct draft_geometry *g, struct score_chunk *c)
 static void score_means(const struct score_rows *r, const struct score_chunk *c, float full)
 {
     uint32_t s = r->job->g->video_blocks;
-    multiply(r, r->x->q, r->job->g->pooled_k, r->k_first + c->first, 1, c->n, r->x->product);
+    multiply_queries(r, r->job->g->pooled_k, r->k_first + c->first, 1, c->n, r->x->product);
     for (uint32_t j = 0; j < c->n; j++) {
         float share = logf(c->tokens[j] / full);
         for (uint32_t i = 0; i < r->rows; i++)
@@ -184,8 +192,8 @@ static void score_chunk(const struct score_rows *r, struct score_chunk *c)
     float full = (float)(g->tile_t * g->tile_h * g->tile_w);
     measure(g, c);
     for (uint32_t a = 0; a < DRAFT_QUARTERS && g->quarters; a++)
-        multiply(r, r->x->q, g->quarters, (r->k_first + c->first) * DRAFT_QUARTERS + a,
-                 DRAFT_QUARTERS, c->n, r->x->quarters[a]);
+        multiply_queries(r, g->quarters, (r->k_first + c->first) * DRAFT_QUARTERS + a,
+                         DRAFT_QUARTERS, c->n, r->x->quarters[a]);
     if (g->scorer == DRAFT_ABI_SCORER_MEAN)
         score_means(r, c, full);
     else if (g->scorer != DRAFT_ABI_SCORER_EXCESS)
@@ -207,7 +215,7 @@ static void load_rows(struct score_rows *r, uint64_t head, uint32_t first)
     memset(x->q, 0, sizeof x->q);
     load_means(r->job, g->pooled_q, row, 1, r->rows, x->q);
     for (uint32_t i = 0; i < r->rows * DRAFT_MAX_DIM; i++)
-        x->q[i] *= g->scale;
+        x->q[i] *= draft_cpu_query_scale(g);
     r->map = (float *)(r->job->workspace + g->map) + row * g->video_blocks;
     if (g->bias)
         r->bias = (float *)(r->job->workspace + g->bias) + row * g->bias_stride;
