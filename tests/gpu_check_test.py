@@ -47,8 +47,8 @@ if not os.path.exists(os.path.join(build, "tools", "draft")):
 # same; one that hangs is ended, and so is what it has begun, in time for the next.
 report, text = check("--only", "first")
 assert results_of(report) == ["passed"] * 2 and "## Each kernel by itself" in text
-assert [found["result"] for found in report["first"]] == ["right"] * 2
-assert all(0 < found["error"] < 2 ** -7 for found in report["first"])
+assert [found["result"] for found in report["first"]] == ["right"] * 3
+assert all(0 < found["error"] < 2 ** -7 for found in report["first"] if "drop" in found["case"])
 
 with tempfile.TemporaryDirectory() as fake:
     os.makedirs(os.path.join(fake, "tools"))
