@@ -423,6 +423,11 @@ static void tensor_init(struct host_tensor *t, const struct problem *p, uint32_t
         t->token_stride = heads * t->head_stride + 2 * gap;
         t->batch_stride = t->tokens * t->token_stride + 3 * gap;
     }
+    if (test->lone_strides) {
+        t->head_stride = heads == 1 ? 3 : t->head_stride;
+        t->token_stride = t->tokens == 1 ? 1 : t->token_stride;
+        t->batch_stride = t->batch == 1 ? UINT64_MAX : t->batch_stride;
+    }
     uint64_t last = tensor_row(t, t->batch - 1, t->tokens - 1, heads - 1);
     t->size = (size_t)(last + t->dim) * type_size(t->type);
     t->bytes = test_alloc(t->size, 1);

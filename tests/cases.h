@@ -32,6 +32,9 @@ struct test_case {
     enum fill fill;
     uint32_t stages; /* 0: all                                                     */
     bool no_lse;
+    bool lone_strides; /* those of axes of length 1, which count for nothing, are odd */
+    bool kept_only;    /* DRAFT_RUN_KEPT_ONLY                                      */
+    uint32_t cuts;     /* all stages in a row: a run of its own ends after these   */
 };
 
 /* The second part of the table: cases_tail.c. */

@@ -86,6 +86,7 @@ struct test_device {
     struct draft_device_info info;
     struct log_memory log;
     const char *left_out; /* variants that are not run alone, with commas; NULL: none */
+    bool trusted;         /* plans for all stages take kernels without their self-tests */
 };
 
 /* Open each device of a backend (NULL: of all), up to MAX_DEVICES. Says on stdout what was found.

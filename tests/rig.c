@@ -126,6 +126,7 @@ void rig_init(struct rig *rig, struct test_device *device, const struct problem 
     buffer_init(&rig->valid, context, p->batch * 8);
     rig->run.workspace = rig->workspace.data;
     rig->run.lse = p->test->no_lse ? 0 : rig->lse.data;
+    rig->run.flags = p->test->kept_only ? DRAFT_RUN_KEPT_ONLY : 0;
     if (p->valid) {
         buffer_put(&rig->valid, 0, p->valid, p->batch * 8);
         rig->run.valid = rig->valid.data;

@@ -4,7 +4,9 @@
  * injected input; then all stages in a row. Arguments: the backend to test (all where absent); those
  * variants, with commas, that are not run alone (none where absent).
  * $DRAFT_CASES chooses cases, $DRAFT_SEED the random numbers; $DRAFT_VERBOSE=1 prints the time of
- * each case, 2 that of each kernel as well. */
+ * each case, 2 that of each kernel as well. $DRAFT_RANDOM=SEED[,COUNT]: nothing but cases drawn at
+ * random, of COUNT seeds from SEED on. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +14,7 @@
 #include <time.h>
 
 #include "cells.h"
+#include "random_cases.h"
 #include "suite.h"
 
 static struct test_device devices[MAX_DEVICES];
@@ -82,6 +85,97 @@ START_TEST(each_case)
         printf("  %6.2f s  %s\n", seconds() - start, test->name);
     fflush(stdout);
     ck_assert_msg(bad == 0, "case \"%s\": %zu mismatches", test->name, bad);
+}
+END_TEST
+
+/* ---- At random ---- */
+
+/* All seeds are one test: a loop of Check's would write a line for each. */
+static uint64_t first_seed, seeds;
+
+static void be_silent(void *user, const char *text)
+{
+    (void)user;
+    (void)text;
+}
+
+static void ignore(void *user, const struct cell *cell, const struct outcome *outcome)
+{
+    (void)user;
+    (void)cell;
+    (void)outcome;
+}
+
+static size_t run_random(struct test_device *device, const struct random_case *c, cell_told *told)
+{
+    struct inputs in = {0};
+    size_t bad = cells_run(device, &c->test, &in, told, NULL);
+    if (in.pooled_q)
+        inputs_free(&in);
+    return bad;
+}
+
+/* Takes away what it fails without. */
+static void reduce(struct test_device *device, struct random_case *c)
+{
+    struct random_case less;
+    bool again = true;
+    test_print_to(be_silent, NULL);
+    for (int round = 0; again && round < 8; round++) {
+        again = false;
+        for (unsigned step = 0; step < RANDOM_STEPS; step++) {
+            random_case_copy(&less, c);
+            if (!random_case_less(&less, step) || run_random(device, &less, ignore) == 0)
+                continue;
+            random_case_copy(c, &less);
+            again = true;
+        }
+    }
+    test_print_to(NULL, NULL);
+}
+
+static bool is_refused(struct test_device *device, const struct random_case *c, uint64_t seed)
+{
+    struct random_case spoilt;
+    draft_plan *plan = NULL;
+    random_case_copy(&spoilt, c);
+    const char *what = random_case_spoil(&spoilt, seed);
+    draft_status status = rig_plan(device, &spoilt.test, "", &plan);
+    if (status != DRAFT_ERROR_ARGUMENT)
+        printf("  %s, with %s spoilt: %s\n", c->name, what, draft_status_name(status));
+    draft_plan_destroy(&plan);
+    return status == DRAFT_ERROR_ARGUMENT;
+}
+
+static bool try_seed(struct test_device *device, uint64_t seed)
+{
+    struct random_case c;
+    double start = seconds();
+    random_case_draw(&c, seed, devices_type(device, 1));
+    if (verbosity() > 0)
+        printf("  %s: %s\n", c.name, random_case_words(&c));
+    fflush(stdout);
+    size_t bad = run_random(device, &c, cell_ran);
+    if (verbosity() > 0)
+        printf("  %6.2f s\n", seconds() - start);
+    if (!bad)
+        return is_refused(device, &c, seed);
+    printf("  DRAFT_RANDOM=%" PRIu64 ": %zu mismatches on %s: %s\n", seed, bad, device->info.name,
+           random_case_words(&c));
+    fflush(stdout);
+    reduce(device, &c);
+    printf("  it fails as well with %s\n", random_case_words(&c));
+    fflush(stdout);
+    return false;
+}
+
+START_TEST(each_seed)
+{
+    size_t bad = 0;
+    for (uint64_t seed = first_seed; seed < first_seed + seeds; seed++)
+        for (size_t d = 0; d < device_count; d++)
+            bad += !try_seed(&devices[d], seed);
+    ck_assert_msg(bad == 0, "%zu of %" PRIu64 " random cases", bad, seeds);
 }
 END_TEST
 
@@ -244,6 +338,30 @@ START_TEST(blocks_are_apart)
 }
 END_TEST
 
+static Suite *stages_suite(void)
+{
+    size_t case_count = cases_chosen(&cases);
+    Suite *suite = suite_create("stages");
+    TCase *tests = tcase_create("cases");
+    tcase_add_loop_test(tests, each_case, 0, (int)case_count);
+    suite_add_tcase(suite, tests);
+    TCase *strange = tcase_create("not numbers");
+    tcase_add_loop_test(strange, not_numbers, 0, sizeof strange_cases / sizeof *strange_cases);
+    tcase_add_test(strange, rows_are_apart);
+    tcase_add_test(strange, blocks_are_apart);
+    suite_add_tcase(suite, strange);
+    return suite;
+}
+
+static Suite *random_suite(void)
+{
+    Suite *suite = suite_create("random");
+    TCase *tests = tcase_create("random");
+    tcase_add_test(tests, each_seed);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
+
 int main(int argc, char **argv)
 {
     device_count = devices_open(argc > 1 ? argv[1] : NULL, devices);
@@ -255,17 +373,10 @@ int main(int argc, char **argv)
     cases_change_f32(type);
     if (type != DRAFT_F32)
         printf("cases of f32 run as %s, but for those that are about f32\n", type_name(type));
-    size_t case_count = cases_chosen(&cases);
-    Suite *suite = suite_create("stages");
-    TCase *tests = tcase_create("cases");
-    tcase_add_loop_test(tests, each_case, 0, (int)case_count);
-    suite_add_tcase(suite, tests);
-    TCase *strange = tcase_create("not numbers");
-    tcase_add_loop_test(strange, not_numbers, 0, sizeof strange_cases / sizeof *strange_cases);
-    tcase_add_test(strange, rows_are_apart);
-    tcase_add_test(strange, blocks_are_apart);
-    suite_add_tcase(suite, strange);
-    int status = suite_main(suite, false);
+    seeds = random_seeds(&first_seed);
+    for (size_t d = 0; d < device_count; d++)
+        devices[d].trusted = seeds > 0; /* each seed would have self-tests of its own */
+    int status = suite_main(seeds ? random_suite() : stages_suite(), false);
     print_tallies();
     tallies_free(&tallies);
     devices_close(devices, device_count);
