@@ -301,6 +301,8 @@ static struct test_case table[] = {
     LARGE_CASE("head ragged", 11, 61, 2, .sparsity = 0.5),
     LARGE_CASE("row", 27, 41, 1, .rule = DRAFT_RULE_ROW, .sparsity = 0.9),
     LARGE_CASE("mass", 27, 41, 1, .rule = DRAFT_RULE_MASS, .mass = 0.8),
+    /* Some entries of the map are the smallest normal numbers. */
+    LARGE_CASE("spread", 7, 15, 1, .sparsity = 0.9, .scale = 10),
 };
 
 enum { CASES_HERE = sizeof table / sizeof table[0], CASES = CASES_HERE + CASES_TAIL };

@@ -141,6 +141,11 @@ struct test_case cases_tail[] = {
     FILLED("spike excess", FILL_SPIKE, DRAFT_F32, SOME, EXCESS, FITTED),
     FILLED("extreme excess", FILL_EXTREME, DRAFT_F16, SOME, EXCESS),
     FILLED("large excess", FILL_LARGE, DRAFT_BF16, SOME, EXCESS, MEAN, .scale = 0x1p-103f),
+    /* q times the scale is infinite, and the logits are not. */
+    {.name = "beyond large scale",
+     .params = {SHAPE = {GRID(1, 3, 7), .suffix = 3, .heads = 2, .dim = 64}, .type = DRAFT_BF16,
+                TILE(1, 2, 3), SOME, EXCESS, GAP, .scale = 0x1p10f},
+     .fill = FILL_LARGE},
     FILLED("squares excess", FILL_SQUARES, DRAFT_BF16, SOME, EXCESS, FITTED),
 
     BEYOND("floor 0.5", DRAFT_F32, SOME, .row_floor = 0.5),
@@ -159,6 +164,9 @@ struct test_case cases_tail[] = {
     BEYOND("floor not self", DRAFT_F32, SOME, .row_floor = 0.6, .force = DRAFT_FORCE_NOT_SELF),
     SHAPED("floor sparsities", DRAFT_F32, .row_floor = 0.9, .head_sparsity = three_sparsities,
            TILE(1, 4, 8), SHAPE = {GRID(2, 10, 19), .heads = 3, .dim = 16}),
+    /* The budget is half a pair off a whole number, that of its floor too. */
+    SHAPED("floor of halves", DRAFT_F32, .row_floor = 0.99, .sparsity = 53.5 / 81, TILE(2, 15, 2),
+           SHAPE = {GRID(5, 1, 6), .suffix = 3, .heads = 2, .dim = 16}),
     {.name = "beyond large floor",
      .params = {SHAPE = {GRID(1, 27, 41), .suffix = 3, .heads = 1, .dim = 8}, .type = DRAFT_F32,
                 TILE(1, 1, 1), .sparsity = 0.9, .row_floor = 0.8, LSE, GAP},
