@@ -259,10 +259,13 @@ class Session:
             wanted = {"sdpa": None}
         peers = {}
         for name, backend in wanted.items():
-            prepared = self.attempt(f"{name}, {case.name}",
-                                    lambda backend=backend: case.dense_peer(backend))
-            if prepared:
-                peers[name] = prepared
+            for of_copies, kind in ((False, ""), (True, " on contiguous copies")):
+                prepared = self.attempt(f"{name}{kind}, {case.name}", lambda b=backend, c=of_copies:
+                                        case.dense_peer(b, c))
+                if prepared:
+                    peers[name] = prepared[0], prepared[1] + kind
+                    case.needs_copies[name] = of_copies
+                    break
         return peers
 
     def draft_calls(self, plan, case, lists, kind):
@@ -302,7 +305,7 @@ class Session:
         peer = next((name for name in ("cudnn", "flash", "sdpa") if name in peers), None)
         if peer:
             backend = {"cudnn": "CUDNN_ATTENTION", "flash": "FLASH_ATTENTION", "sdpa": None}[peer]
-            dense = case.dense_peer(backend)().transpose(1, 2)
+            dense = case.dense_peer(backend, case.needs_copies[peer])().transpose(1, 2)
             entry["against_peer"] = dict(case.error(case.out, dense), name=peer)
             if not entry["against_peer"]["relative"] <= BOUND:
                 self.wrong(f"{case.name}, dense, against {peer}", entry["against_peer"])

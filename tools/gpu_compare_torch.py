@@ -112,6 +112,7 @@ class Case:
         self.machine, self.torch, self.name, self.shape = machine, machine.torch, name, shape
         self.tokens = libdraft.tokens_of(shape)
         self.seed = seed
+        self.needs_copies = {}  # of the dense peers
         self.make_inputs()
 
     def make_inputs(self):
@@ -139,11 +140,14 @@ class Case:
     def addresses(self):
         return [tensor.data_ptr() for tensor in (self.q, self.k, self.v, self.out)]
 
-    def dense_peer(self, backend):
+    def dense_peer(self, backend, of_copies=False):
         """A call of scaled_dot_product_attention. backend: a name of SDPBackend, or None for any.
-        The tensors are views of the library's: [1, heads, tokens, dim] by strides."""
+        The tensors are views of the library's, [1, heads, tokens, dim] by strides; or copies, for a
+        backend that takes no such strides."""
         functional = self.torch.nn.functional
         q, k, v = (tensor.transpose(1, 2) for tensor in (self.q, self.k, self.v))
+        if of_copies:
+            q, k, v = (tensor.contiguous() for tensor in (q, k, v))
 
         def any_backend():
             return functional.scaled_dot_product_attention(q, k, v)
