@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 
@@ -43,13 +44,22 @@ if not os.path.exists(os.path.join(build, "tools", "draft")):
     print("the draft program was not built")
     sys.exit(77)
 
-# Each kernel by itself. A library that cannot be loaded fails there, and the rest is tried all the
-# same; one that hangs is ended, and so is what it has begun, in time for the next.
-report, text = check("--only", "first")
+# Each kernel by itself, from a packed build.
+with tempfile.TemporaryDirectory() as folder:
+    packed = os.path.join(folder, "packed.tar.xz")
+    subprocess.check_call([sys.executable, os.path.join(os.path.dirname(program), "gpu_pack.py"),
+                           build, packed])
+    assert os.path.getsize(packed) < 16 << 20
+    with tarfile.open(packed) as archive:
+        archive.extractall(folder, filter="data")
+    report, text = check("--only", "first", of=os.path.join(folder, "packed"))
+assert all("packed/" in step["command"] for step in report["steps"]), report["steps"]
 assert results_of(report) == ["passed"] * 2 and "## Each kernel by itself" in text
 assert [found["result"] for found in report["first"]] == ["right"] * 3
 assert all(0 < found["error"] < 2 ** -7 for found in report["first"] if "drop" in found["case"])
 
+# A library that cannot be loaded fails there, and the rest is tried all the same; a program that
+# hangs is ended, and so is what it has begun, in time for the next.
 with tempfile.TemporaryDirectory() as fake:
     os.makedirs(os.path.join(fake, "tools"))
     hanging, process = os.path.join(fake, "tools", "draft"), os.path.join(fake, "process")
