@@ -14,11 +14,12 @@ import time
 program, build = sys.argv[1:3]
 
 
-def check(*options, of=build, status_wanted=0):
-    """Report and Markdown."""
+def check(*options, of=build, status_wanted=0, **settings):
+    """Report and Markdown. settings: variables."""
     with tempfile.TemporaryDirectory() as folder:
         status = subprocess.call([sys.executable, program, "--build", of, "--output", folder,
-                                  "--shapes", "tiny", "--repeat", "1", *options])
+                                  "--shapes", "tiny", "--repeat", "1", *options],
+                                 env=dict(os.environ, **settings))
         names = sorted(glob.glob(os.path.join(folder, "*")))
         assert [os.path.splitext(name)[1] for name in names] == [".json", ".md"], names
         with open(names[0], encoding="utf-8") as data, open(names[1], encoding="utf-8") as text:
@@ -69,10 +70,15 @@ with tempfile.TemporaryDirectory() as fake:
         file.write(f"#!/bin/sh\nsleep 1000 &\necho $! >> '{process}'\nwait\n")
     os.chmod(hanging, 0o755)
     start = time.monotonic()
-    report, text = check("--only", "first,bench", "--budget", "20", of=fake, status_wanted=1)
+    report, text = check("--only", "first,bench", "--budget", "20", of=fake, status_wanted=1,
+                         DRAFT_SIMULATOR="sm_90")
     assert time.monotonic() - start < 60
-    assert results_of(report)[0].startswith("failed") and "timed out" in results_of(report)[2:]
+    assert [result.split(" ")[0] for result in results_of(report)[:4]] == ["failed"] * 3 + ["timed"]
     assert any("fail by themselves" in note for note in report["notes"])
+    # Kernels that failed are not in what comes after.
+    commands = [step["command"] for step in report["steps"][3:]]
+    assert len(commands) == 4 and all("bench" in command for command in commands), commands
+    assert all(command.startswith("DRAFT_KERNEL=simt,sm80 ") for command in commands), commands
     with open(process, encoding="utf-8") as file:
         for number in file.read().split():
             assert not is_running(number), "a process was left"
