@@ -9,6 +9,7 @@
 #include "cpu.h"
 
 #define FORCED UINT32_MAX /* in place of the bits of p: this pair is kept already */
+#define NO_ROW UINT32_MAX
 
 struct cut {
     uint64_t ties; /* of those that equal key, so many are kept */
@@ -20,6 +21,8 @@ struct select_scratch {
     uint32_t *keys;     /* [S] bits of one row's p                    */
     uint32_t *forced;   /* [S] forced blocks of one row               */
     uint32_t *starts;   /* [B + 1] for the work order                 */
+    uint32_t row;       /* that keys holds, or NO_ROW                 */
+    uint64_t taken;     /* of it, as load_row returned it             */
 };
 
 /* The part of a map that shares one budget: all rows of a head, or one row. */
@@ -63,7 +66,7 @@ static bool keeps(struct cut *cut, uint32_t key)
 }
 
 /* Keys of row i, FORCED where forced or kept by the floor; returns the weight of those pairs. */
-static uint64_t read_row(const struct region *r, uint32_t i)
+static uint64_t load_row(const struct region *r, uint32_t i)
 {
     uint32_t s = r->g->video_blocks, *keys = r->x->keys;
     memcpy(keys, r->map + (uint64_t)i * s, s * sizeof *keys);
@@ -86,15 +89,27 @@ static uint64_t read_row(const struct region *r, uint32_t i)
     return taken;
 }
 
+/* The same, where the keys may be there already: those who share a budget are asked for often, and may
+ * be one row. */
+static uint64_t read_row(const struct region *r, uint32_t i)
+{
+    struct select_scratch *x = r->x;
+    if (x->row != i)
+        x->taken = load_row(r, i);
+    x->row = i;
+    return x->taken;
+}
+
 /* Weight of the pairs not forced by the next 8 bits of the key, among those that begin with the bits
  * of `prefix` above `shift` + 8. */
 static void histogram(const struct region *r, uint32_t prefix, unsigned shift, uint64_t sums[256])
 {
+    const uint32_t *keys = r->x->keys, s = r->g->video_blocks;
     memset(sums, 0, 256 * sizeof *sums);
     for (uint32_t i = r->first; i < r->last; i++) {
         (void)read_row(r, i);
-        for (uint32_t j = 0; j < r->g->video_blocks; j++) {
-            uint32_t key = r->x->keys[j];
+        for (uint32_t j = 0; j < s; j++) {
+            uint32_t key = keys[j];
             if (key != FORCED && (uint64_t)(key ^ prefix) >> (shift + 8) == 0)
                 sums[key >> shift & 255] += weight(r->g, key);
         }
@@ -143,6 +158,7 @@ static void find_floors(struct region *r, uint32_t count)
         r->x->floors[i] = cut_of(r, count);
     }
     r->floors = true;
+    r->x->row = NO_ROW;
 }
 
 /* Set the sign of a bias, so that attend leaves out what is kept. */
@@ -161,8 +177,9 @@ static uint32_t write_list(const struct region *r, uint32_t i, struct cut *cut, 
     for (; n < g->prefix_blocks; n++)
         list[n] = (uint16_t)n;
     (void)read_row(r, i);
+    const uint32_t *keys = r->x->keys;
     for (uint32_t j = 0; j < g->video_blocks; j++) {
-        bool kept = r->x->keys[j] == FORCED || keeps(cut, r->x->keys[j]);
+        bool kept = keys[j] == FORCED || keeps(cut, keys[j]);
         if (kept)
             list[n++] = (uint16_t)(g->prefix_blocks + j);
         if (bias)
@@ -216,7 +233,7 @@ static void select_head(void *argument, uint64_t head, uint32_t slot)
     uint64_t s = g->video_blocks, b = g->blocks;
     struct cut *floors = (void *)(job->scratch + slot * job->slot_size);
     uint32_t *memory = (void *)(floors + s);
-    struct select_scratch x = {floors, memory, memory + s, memory + 2 * s};
+    struct select_scratch x = {floors, memory, memory + s, memory + 2 * s, NO_ROW, 0};
     struct region region = {
         .g = g,
         .map = (const float *)(job->workspace + g->map) + head * s * s,
