@@ -32,7 +32,7 @@ RUNS, ROUNDS = 10, 3  # of the rate
 BOUND = 2.0 ** -7     # of relative errors, as in gpu_compare.py
 TYPES = {"bf16": libdraft.BF16, "f16": libdraft.F16}
 METHODS = (("mean", "drop"), ("excess", "drop"), ("excess", "mean"))  # scorer, tail
-PATTERN = 1 << 14     # numbers that are repeated
+PATTERN = 262139      # numbers before they repeat: more than are checked, and prime
 REFUSED = 77
 
 
@@ -59,8 +59,9 @@ def numbers_of(kind, halves):
 def random_halves(kind, count, seed):
     generator = random.Random(seed)
     table = [half_of(kind, n / 64) for n in range(-127, 128)]
-    pattern = [table[generator.randrange(255)] for _ in range(min(count, PATTERN))]
-    return (ctypes.c_uint16 * count)(*(pattern * math.ceil(count / len(pattern)))[:count])
+    pattern = struct.pack(f"<{PATTERN}H", *generator.choices(table, k=PATTERN))
+    repeated = pattern * math.ceil(count / PATTERN)
+    return (ctypes.c_uint16 * count).from_buffer_copy(repeated[:2 * count])
 
 
 def relative(got, wanted):
