@@ -35,10 +35,11 @@ struct test_case {
     bool lone_strides; /* those of axes of length 1, which count for nothing, are odd */
     bool kept_only;    /* DRAFT_RUN_KEPT_ONLY                                      */
     uint32_t cuts;     /* all stages in a row: a run of its own ends after these   */
+    uint32_t again;    /* stages that run once more, before attend does            */
 };
 
 /* The second part of the table: cases_tail.c. */
-enum { CASES_TAIL = 70 };
+enum { CASES_TAIL = 71 };
 extern struct test_case cases_tail[CASES_TAIL];
 
 /* For devices without f32, the first call of a program: type, which is F16, takes the place of f32

@@ -86,6 +86,9 @@ struct test_case cases_tail[] = {
            SHAPE = {GRID(1, 28, 60), .suffix = 20, .heads = 1, .dim = 64}, .sparsity = 0.9),
     SHAPED("many blocks f32", DRAFT_F32, FITTED, TILE(1, 2, 2),
            SHAPE = {GRID(1, 21, 33), .heads = 2, .kv_heads = 1, .dim = 32}, .sparsity = 0.9),
+    /* The last tile of pooled keys has one. */
+    SHAPED("129 blocks", DRAFT_F16, SOME, LSE, GAP, TILE(1, 1, 1),
+           SHAPE = {GRID(1, 3, 43), .suffix = 3, .heads = 1, .dim = 64}),
     SHAPED("dim 8", DRAFT_BF16, SOME, LSE, FITTED, TILE(1, 8, 16),
            SHAPE = {GRID(2, 10, 19), .suffix = 21, .heads = 2, .dim = 8}),
     SHAPED("dim 128", DRAFT_F16, SOME, LSE, GAP, TILE(1, 8, 16),

@@ -10,8 +10,8 @@
 
 #include "harness.h"
 
-/* What keeps one case well under a second on the slowest device: tokens of a sample and of all heads,
- * video blocks, which count squared, and those of EXCESS, whose scores are 64 products each. */
+/* What keeps one case well under a second on the slowest device: tokens of a sample and of all
+ * heads, video blocks, which count squared, and those of EXCESS, whose scores are 64 products. */
 enum { MOST_TOKENS = 400, MOST_ROWS = 450, MOST_BLOCKS = 260, MOST_EXCESS_BLOCKS = 135 };
 
 #define ONE_OF(r, ...)                                                                             \
@@ -109,17 +109,44 @@ static void shorten(struct draft_shape *s, struct draft_tile tile)
     *length = piece && *length > 2 * piece ? *length - piece : (*length + 1) / 2;
 }
 
-static void draw_shape(struct rng *r, struct draft_plan_params *p)
+/* As many blocks as rows of lists, words of bits and tiles of kernels have places, or one off that. */
+static void draw_blocks(struct rng *r, struct draft_plan_params *p, uint32_t most)
 {
-    static const uint32_t dims[] = {8, 64, 64, 128, 128, 120, 72, 16};
+    static const uint32_t edges[] = {8, 16, 32, 64, 128, 256};
+    uint32_t n = at_most(edges[rng_below(r, 6)], most - 2),
+             extent = n > 64 ? 1 : 1 + rng_below(r, 3);
+    uint32_t tiles = n - 1 + rng_below(r, 3), length = tiles * extent - rng_below(r, extent);
+    p->tile = (struct draft_tile){1, 1, extent};
+    p->shape.frames = p->shape.height = 1;
+    p->shape.width = length;
+    if (one_in(r, 2)) {
+        p->tile = (struct draft_tile){extent, 1, 1};
+        p->shape.frames = length;
+        p->shape.width = 1;
+    }
+}
+
+static void draw_grid(struct rng *r, struct draft_plan_params *p)
+{
     struct draft_shape *s = &p->shape;
     uint32_t most = (uint32_t)ONE_OF(r, 12, 40, 40, 150, MOST_TOKENS);
     uint32_t blocks = p->scorer == DRAFT_SCORER_EXCESS ? MOST_EXCESS_BLOCKS : MOST_BLOCKS;
+    if (one_in(r, 6) && p->rule != DRAFT_RULE_PAPER) {
+        draw_blocks(r, p, blocks);
+        return;
+    }
     s->frames = draw_axis(r, p->tile.t);
     s->height = draw_axis(r, p->tile.h);
     s->width = draw_axis(r, p->tile.w);
     while (s->frames * s->height * s->width > most || tiles_of(p) > blocks)
         shorten(s, p->tile);
+}
+
+static void draw_shape(struct rng *r, struct draft_plan_params *p)
+{
+    static const uint32_t dims[] = {8, 64, 64, 128, 128, 120, 72, 16};
+    struct draft_shape *s = &p->shape;
+    draw_grid(r, p);
     s->prefix = draw_text(r);
     s->suffix = draw_text(r);
     s->dim = one_in(r, 2) ? 8 + 8 * rng_below(r, 16) : dims[rng_below(r, 8)];
@@ -256,6 +283,9 @@ void random_case_draw(struct random_case *c, uint64_t seed, draft_type f32)
     c->test.no_lse = one_in(r, 4);
     c->test.kept_only = p->tail != DRAFT_TAIL_DROP && one_in(r, 5);
     c->test.cuts = one_in(r, 3) ? rng_below(r, 8) : 0;
+    c->test.again = rng_below(r, 8);
+    if (c->test.again & DRAFT_SCORE) /* it writes the bias without signs */
+        c->test.again |= DRAFT_SELECT;
 }
 
 void random_case_copy(struct random_case *to, const struct random_case *from)
@@ -399,6 +429,7 @@ const char *random_case_words(const struct random_case *c)
     say(&w, t->kept_only, ", kept only");
     say(&w, t->stages, ", stages %u", t->stages);
     say(&w, t->cuts, ", cuts %u", t->cuts);
+    say(&w, t->again, ", again %u", t->again);
     return w.text;
 }
 
@@ -499,6 +530,8 @@ bool random_case_less(struct random_case *c, unsigned step)
         return clear(&t->kept_only);
     case 22:
         return change(&t->cuts, 0);
+    case 23:
+        return change(&t->again, 0);
     default: {
         bool filled = t->fill != FILL_SMOOTH && t->fill != FILL_LARGE;
         t->fill = filled ? FILL_SMOOTH : t->fill;

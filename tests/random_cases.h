@@ -28,7 +28,7 @@ const char *random_case_spoil(struct random_case *c, uint64_t seed);
 const char *random_case_words(const struct random_case *c);
 
 /* Step number 0, 1, ... towards a case with less in it: false where it changes nothing. */
-enum { RANDOM_STEPS = 24 };
+enum { RANDOM_STEPS = 25 };
 bool random_case_less(struct random_case *c, unsigned step);
 
 /* $DRAFT_RANDOM=SEED[,COUNT]: how many seeds from *first on; 0 where it is unset. */
