@@ -114,7 +114,6 @@ template <class T, u32 DIM, bool TAIL> DEVICE void attend(const draft_args &a)
     u32 kv_head = w.head / g->group, dim = g->dim;
     addr k_head = head_at(a.k, w.sample, a.k_batch, kv_head, a.k_head);
     addr v_head = head_at(a.v, w.sample, a.v_batch, kv_head, a.v_head);
-    f32 scale = g->scale * LOG2_E;
 
     for (u32 i = thread_id(); i < DRAFT_CLASSES * DRAFT_BLOCK; i += THREADS)
         offsets[i] = offsets_of(a)[i];
@@ -158,7 +157,8 @@ template <class T, u32 DIM, bool TAIL> DEVICE void attend(const draft_args &a)
         if (step.info)
             load_tile<DIM, KEYS>(k_tile, k_head, a.k_token, step, dim, offsets);
         copy_commit();
-        softmax_of<DIM>(s, out, rows, scale, keys);
+        // The scale is read again: ptxas of CUDA 12 has no register left to keep it in.
+        softmax_of<DIM>(s, out, rows, g->scale * LOG2_E, keys);
         multiply_pv<T, DIM>(out, s, v);
         copy_wait<0>();
         block_barrier(); // the next k is there, and v is free

@@ -496,12 +496,29 @@ START_TEST(kernels_for_a_newer_driver)
     setenv("DRAFT_SIMULATOR_OLD", "1", 1);
     log_clear(&s.device.log);
     ck_assert_int_eq(draft_plan_create(s.device.context, &params, &plan), DRAFT_ERROR_UNSUPPORTED);
-    ck_assert_ptr_nonnull(strstr(s.device.log.text, "this build's kernels do not fit"));
+    ck_assert_ptr_nonnull(strstr(s.device.log.text, "this build's kernels, of CUDA"));
     ck_assert_ptr_null(plan);
     unsetenv("DRAFT_SIMULATOR_OLD");
     OK(draft_plan_create(s.device.context, &params, &plan));
     draft_plan_destroy(&plan);
     stand_free(&s);
+}
+END_TEST
+
+/* A driver of an older major version, simulated: there is no device that a plan could fail on. */
+START_TEST(driver_of_an_older_cuda)
+{
+    static struct log_memory said;
+    draft_context *context = NULL;
+    struct draft_context_params params = {.backend = "cuda", .log = log_to(&said, DRAFT_LOG_INFO)};
+    setenv("DRAFT_SIMULATOR_CUDA", "11080", 1);
+    log_clear(&said);
+    ck_assert_int_eq(draft_context_create(&params, &context), DRAFT_ERROR_NO_DEVICE);
+    ck_assert_ptr_nonnull(strstr(said.text, "it serves CUDA 11.8"));
+    ck_assert_ptr_null(context);
+    unsetenv("DRAFT_SIMULATOR_CUDA");
+    OK(draft_context_create(&params, &context));
+    draft_context_destroy(&context);
 }
 END_TEST
 
@@ -565,8 +582,10 @@ int main(void)
     tcase_add_test(tests, natives_are_refused);
     tcase_add_test(tests, foreign_stream);
     tcase_add_test(tests, too_many_blocks);
-    if (strstr(devices[0].info.name, "Simulated"))
+    if (strstr(devices[0].info.name, "Simulated")) {
         tcase_add_test(tests, kernels_for_a_newer_driver);
+        tcase_add_test(tests, driver_of_an_older_cuda);
+    }
     tcase_add_test(tests, a_fault_stays); /* last */
     suite_add_tcase(suite, tests);
     int status = suite_main(suite, false);

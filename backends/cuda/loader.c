@@ -27,6 +27,18 @@ static const char *load(void *library, struct cuda_api *api)
     return missing;
 }
 
+/* A driver loads kernels of its own major version of CUDA and of older ones. */
+static draft_status check_version(const struct draft_log *log, int version)
+{
+    if (version / 1000 >= CUDA_VERSION / 1000)
+        return DRAFT_OK;
+    draft_log(
+        log, DRAFT_LOG_INFO,
+        "cuda: the driver is too old: it serves CUDA %d.%d, this build's kernels are of %d.%d",
+        version / 1000, version % 1000 / 10, CUDA_VERSION / 1000, CUDA_VERSION % 1000 / 10);
+    return DRAFT_ERROR_NO_DEVICE;
+}
+
 static draft_status initialise(const struct draft_log *log, struct cuda_driver *driver)
 {
     const struct cuda_api *api = &driver->api;
@@ -41,7 +53,7 @@ static draft_status initialise(const struct draft_log *log, struct cuda_driver *
         result = api->cuDeviceGetCount(&driver->devices);
     }
     if (!result)
-        return DRAFT_OK;
+        return check_version(log, driver->version);
     bool memory = result == CUDA_ERROR_OUT_OF_MEMORY;
     if (api->cuGetErrorName(result, &name) || !name)
         name = "an unknown error";

@@ -30,10 +30,11 @@ static draft_status load_once(struct cuda_device *device, CUmodule *slot, enum c
         *slot = loaded;
     else if (status == DRAFT_ERROR_UNSUPPORTED)
         draft_log(device->log, DRAFT_LOG_ERROR,
-                  "cuda: this build's kernels do not fit compute capability %d.%d with a driver of "
-                  "CUDA %d.%d",
-                  device->physical.caps.major, device->physical.caps.minor,
-                  device->driver.version / 1000, device->driver.version % 1000 / 10);
+                  "cuda: this build's kernels, of CUDA %d.%d, do not fit compute capability %d.%d "
+                  "with a driver of CUDA %d.%d",
+                  CUDA_VERSION / 1000, CUDA_VERSION % 1000 / 10, device->physical.caps.major,
+                  device->physical.caps.minor, device->driver.version / 1000,
+                  device->driver.version % 1000 / 10);
     return status;
 }
 
