@@ -88,10 +88,17 @@ template <u32 n> DEVICE f32 row_max(const f32 (&s)[n], u32 half)
 // could take elements out of range, so there all logits are rounded before the difference.
 constexpr f32 LARGE = 1 << 20;
 
+// Infinities stay what they are either way: a row without keys, or of NaN, whose largest is
+// -infinity, leaves the rounding of the warp's other rows alone.
+DEVICE bool is_large(f32 most)
+{
+    return fabsf(most) > LARGE && fabsf(most) < INFINITE;
+}
+
 template <u32 n> DEVICE void softmax_step(f32 (&s)[n], Rows &rows, f32 scale, f32 (&factor)[2])
 {
     f32 most[2] = {multiply(row_max(s, 0), scale), multiply(row_max(s, 1), scale)};
-    if (warp_ballot(fabsf(most[0]) > LARGE || fabsf(most[1]) > LARGE)) {
+    if (warp_ballot(is_large(most[0]) || is_large(most[1]))) {
         scale_logits(s, scale);
         scale = 1;
     }
