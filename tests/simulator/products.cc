@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 
+#include "arithmetic.h"
 #include "execute.h"
 
 namespace simulator
@@ -60,9 +61,12 @@ static std::vector<uint32_t> column_units(uint64_t bits, uint32_t columns)
 
 /* ---- Arithmetic ---- */
 
-/* Of the OS thread: too large for the stack of a fibre. */
+/* Of the OS thread: too large for the stack of a fibre. The exponents: see arithmetic.h. */
 struct Operands {
-    float a[ROWS][DEPTH], b[DEPTH][MOST_COLUMNS], c[ROWS][MOST_COLUMNS];
+    RowPair a[ROWS / 2];
+    Columns b[DEPTH][MOST_COLUMNS / 8];
+    ColumnExponents exponents[DEPTH][MOST_COLUMNS / 8];
+    float c[ROWS][MOST_COLUMNS];
 };
 
 static Operands &own_operands()
@@ -71,36 +75,52 @@ static Operands &own_operands()
     return *own;
 }
 
-static void read_unit(Block &block, uint32_t address, bool bf16, float x[UNIT_ELEMENTS])
+/* Elements as they lie in a matrix of f32. */
+struct Elements {
+    uint16_t a[ROWS][DEPTH], b[DEPTH][MOST_COLUMNS];
+};
+
+static void read_elements(Block &block, const Product &p, Elements &to)
 {
-    uint16_t raw[UNIT_ELEMENTS];
-    std::memcpy(raw, block.shared.unit_bytes(address), sizeof raw);
-    for (uint32_t i = 0; i < UNIT_ELEMENTS; i++)
-        x[i] = bf16 ? bf16_to_f32(raw[i]) : f16_to_f32(raw[i]);
+    for (uint32_t i = 0; i < p.a_units.size(); i++)
+        std::memcpy(&to.a[i / 2][i % 2 * UNIT_ELEMENTS], block.shared.unit_bytes(p.a_units[i]),
+                    UNIT);
+    for (uint32_t t = 0; t < GROUP_SIZE && p.a_units.empty(); t++)
+        for (uint32_t i = 0; i < 4; i++) {
+            uint32_t row = t / WARP_SIZE * 16 + t % WARP_SIZE / 4 + i % 2 * 8;
+            std::memcpy(&to.a[row][t % 4 * 2 + i / 2 * 8], &p.a[t][i], 4);
+        }
+    uint32_t across = p.n / UNIT_ELEMENTS;
+    for (uint32_t i = 0; i < p.b_units.size(); i++) {
+        const void *unit = block.shared.unit_bytes(p.b_units[i]);
+        if (p.b_columns) {
+            std::memcpy(&to.b[i / across][i % across * UNIT_ELEMENTS], unit, UNIT);
+            continue;
+        }
+        uint16_t x[UNIT_ELEMENTS];
+        std::memcpy(x, unit, UNIT);
+        for (uint32_t k = 0; k < UNIT_ELEMENTS; k++)
+            to.b[i % 2 * UNIT_ELEMENTS + k][i / 2] = x[k];
+    }
+}
+
+template <bool bf16> static void convert(const Elements &from, uint32_t columns, Operands &to)
+{
+    for (uint32_t i = 0; i < ROWS; i += 2)
+        convert_rows<bf16>(to.a[i / 2], from.a[i], from.a[i + 1]);
+    for (uint32_t k = 0; k < DEPTH; k++)
+        for (uint32_t j = 0; j < columns; j += 8)
+            convert_columns<bf16>(to.b[k][j / 8], to.exponents[k][j / 8], &from.b[k][j]);
 }
 
 static void read_operands(Block &block, const Product &p, Operands &to)
 {
-    for (uint32_t i = 0; i < p.a_units.size(); i++)
-        read_unit(block, p.a_units[i], p.bf16, &to.a[i / 2][i % 2 * UNIT_ELEMENTS]);
-    for (uint32_t t = 0; t < GROUP_SIZE && p.a_units.empty(); t++)
-        for (uint32_t i = 0; i < 4; i++)
-            for (uint32_t e = 0; e < 2; e++) {
-                uint16_t x = static_cast<uint16_t>(p.a[t][i] >> 16 * e);
-                uint32_t row = t / WARP_SIZE * 16 + t % WARP_SIZE / 4 + i % 2 * 8;
-                to.a[row][t % 4 * 2 + i / 2 * 8 + e] = p.bf16 ? bf16_to_f32(x) : f16_to_f32(x);
-            }
-    uint32_t across = p.n / UNIT_ELEMENTS;
-    for (uint32_t i = 0; i < p.b_units.size(); i++) {
-        if (p.b_columns) {
-            read_unit(block, p.b_units[i], p.bf16, &to.b[i / across][i % across * UNIT_ELEMENTS]);
-            continue;
-        }
-        float x[UNIT_ELEMENTS];
-        read_unit(block, p.b_units[i], p.bf16, x);
-        for (uint32_t k = 0; k < UNIT_ELEMENTS; k++)
-            to.b[i % 2 * UNIT_ELEMENTS + k][i / 2] = x[k];
-    }
+    Elements elements;
+    read_elements(block, p, elements);
+    if (p.bf16)
+        convert<true>(elements, p.n, to);
+    else
+        convert<false>(elements, p.n, to);
 }
 
 /* Between the registers of the threads and the matrix. */
@@ -118,12 +138,18 @@ template <bool store> static void move_result(const Product &p, Operands &with)
             }
 }
 
-template <uint32_t n> static void multiply_matrices(Operands &o)
+static void multiply_matrices(Operands &o, uint32_t n)
 {
-    for (uint32_t i = 0; i < ROWS; i++)
-        for (uint32_t k = 0; k < DEPTH; k++)
-            for (uint32_t j = 0; j < n; j++)
-                o.c[i][j] += o.a[i][k] * o.b[k][j];
+    for (uint32_t j = 0; j < n; j += 8)
+        for (uint32_t i = 0; i < ROWS; i += 2) {
+            Columns c[2];
+            std::memcpy(&c[0], &o.c[i][j], sizeof c[0]);
+            std::memcpy(&c[1], &o.c[i + 1][j], sizeof c[1]);
+            add_products<MOST_COLUMNS / 8, true>(c, o.a[i / 2], &o.b[0][j / 8],
+                                                 &o.exponents[0][j / 8]);
+            std::memcpy(&o.c[i][j], &c[0], sizeof c[0]);
+            std::memcpy(&o.c[i + 1][j], &c[1], sizeof c[1]);
+        }
 }
 
 /* In order; what follows on one result keeps it in the matrix. */
@@ -137,10 +163,7 @@ static void make_products(Block &block, const std::vector<Product> &products)
         else if (i == 0 || products[i - 1].c[0] != p.c[0] || products[i - 1].n != p.n)
             move_result<false>(p, operands);
         read_operands(block, p, operands);
-        if (p.n == 128)
-            multiply_matrices<128>(operands);
-        else
-            multiply_matrices<64>(operands);
+        multiply_matrices(operands, p.n);
         if (i + 1 == products.size() || products[i + 1].c[0] != p.c[0] || products[i + 1].n != p.n)
             move_result<true>(p, operands);
     }

@@ -9,6 +9,7 @@
 
 #include "kernel_abi.h"
 
+#include "arithmetic.h"
 #include "execute.h"
 
 #define DEVICE inline
@@ -305,12 +306,12 @@ inline f32 multiply(f32 x, f32 y)
 
 inline f32 exp2_fast(f32 x)
 {
-    return std::exp2(x);
+    return simulator::exp2_approx(x);
 }
 
 inline f32 log2_fast(f32 x)
 {
-    return std::log2(x);
+    return simulator::log2_approx(x);
 }
 
 struct F16 {

@@ -8,6 +8,7 @@
  *   memory.cc     device memory: what is allocated, and whether an access lies inside
  *   execute.cc    runs a kernel: the blocks on a few OS threads, CUDA threads as fibres
  *   shared.cc     the shared memory of a block: bounds, races, copies under way
+ *   arithmetic.cc what GPUs compute otherwise: powers, logarithms, sums of products
  *   order.cc      who knows of whose accesses
  *   warp.cc       what the lanes of a warp do together: shuffles, ldmatrix, mma
  *   barriers.cc   sm_90: barriers in memory, named barriers, registers of a warp group

@@ -5,6 +5,7 @@
  * https://docs.nvidia.com/cuda/parallel-thread-execution/ */
 #include <cstring>
 
+#include "arithmetic.h"
 #include "execute.h"
 
 namespace simulator
@@ -80,23 +81,9 @@ void load_matrices(uint32_t x[4], uint32_t address, bool transposed)
 
 /* ---- mma.m16n8k16 ---- */
 
-/* In order of k. */
-static void multiply_matrices(const float a[16][16], const float b[16][8], float c[16][8])
-{
-    typedef float Row __attribute__((vector_size(32)));
-    Row rows[16], sum;
-    std::memcpy(rows, b, sizeof rows);
-    for (uint32_t i = 0; i < 16; i++) {
-        std::memcpy(&sum, c[i], sizeof sum);
-        for (uint32_t k = 0; k < 16; k++)
-            sum += a[i][k] * rows[k];
-        std::memcpy(c[i], &sum, sizeof sum);
-    }
-}
-
-/* Elements are gathered first and converted together: compilers make vectors of that. */
-template <float (*to_f32)(uint16_t)>
-static void gather_left(void *const slots[WARP_SIZE], uint32_t row, float a[16][16])
+/* Elements are gathered first and converted together. */
+template <bool bf16>
+static void gather_left(void *const slots[WARP_SIZE], uint32_t row, RowPair a[8])
 {
     uint16_t a16[16][16];
     for (uint32_t lane = 0; lane < WARP_SIZE; lane++) {
@@ -104,13 +91,17 @@ static void gather_left(void *const slots[WARP_SIZE], uint32_t row, float a[16][
         for (uint32_t i = 0; i < 4; i++)
             std::memcpy(&a16[lane / 4 + i % 2 * 8][lane % 4 * 2 + i / 2 * 8], &from[i], 4);
     }
-    for (uint32_t i = 0; i < 16; i++)
-        for (uint32_t k = 0; k < 16; k++)
-            a[i][k] = to_f32(a16[i][k]);
+    for (uint32_t i = 0; i < 8; i++)
+        convert_rows<bf16>(a[i], a16[2 * i], a16[2 * i + 1]);
 }
 
-template <float (*to_f32)(uint16_t)>
-static void gather_right(void *const slots[WARP_SIZE], uint32_t column, float b[16][8])
+struct RightOperand {
+    Columns values[16];
+    ColumnExponents exponents[16];
+};
+
+template <bool bf16>
+static void gather_right(void *const slots[WARP_SIZE], uint32_t column, RightOperand &b)
 {
     uint16_t b16[16][8];
     for (uint32_t lane = 0; lane < WARP_SIZE; lane++) {
@@ -122,8 +113,21 @@ static void gather_right(void *const slots[WARP_SIZE], uint32_t column, float b[
         }
     }
     for (uint32_t k = 0; k < 16; k++)
-        for (uint32_t j = 0; j < 8; j++)
-            b[k][j] = to_f32(b16[k][j]);
+        convert_columns<bf16>(b.values[k], b.exponents[k], b16[k]);
+}
+
+static void multiply_matrices(const RowPair a[8], const RightOperand &b, float c[16][8])
+{
+    static const bool sm90 = model().major >= 9;
+    for (uint32_t i = 0; i < 16; i += 2) {
+        Columns sum[2];
+        std::memcpy(sum, c[i], sizeof sum);
+        if (sm90)
+            add_products<1, true>(sum, a[i / 2], b.values, b.exponents);
+        else
+            add_products<1, false>(sum, a[i / 2], b.values, b.exponents);
+        std::memcpy(c[i], sum, sizeof sum);
+    }
 }
 
 /* Between the registers of the lanes and the matrix. */
@@ -140,15 +144,16 @@ static void move_result(void *const slots[WARP_SIZE], uint32_t row, uint32_t col
     }
 }
 
-template <float (*to_f32)(uint16_t)>
-static void perform_multiply(Warp &, void *const slots[WARP_SIZE])
+template <bool bf16> static void perform_multiply(Warp &, void *const slots[WARP_SIZE])
 {
     const Multiplication &first = *static_cast<const Multiplication *>(slots[0]);
-    float a[16][16], b[2][16][8], c[16][8];
+    RowPair a[8];
+    RightOperand b[2];
+    float c[16][8];
     for (uint32_t column = 0; column < first.columns; column++)
-        gather_right<to_f32>(slots, column, b[column]);
+        gather_right<bf16>(slots, column, b[column]);
     for (uint32_t row = 0; row < first.rows; row++) {
-        gather_left<to_f32>(slots, row, a);
+        gather_left<bf16>(slots, row, a);
         for (uint32_t column = 0; column < first.columns; column++) {
             move_result<false>(slots, row, column, c);
             multiply_matrices(a, b[column], c);
@@ -157,8 +162,8 @@ static void perform_multiply(Warp &, void *const slots[WARP_SIZE])
     }
 }
 
-static const Collective multiply_f16 = {"multiply_add of f16", perform_multiply<f16_to_f32>};
-static const Collective multiply_bf16 = {"multiply_add of bf16", perform_multiply<bf16_to_f32>};
+static const Collective multiply_f16 = {"multiply_add of f16", perform_multiply<false>};
+static const Collective multiply_bf16 = {"multiply_add of bf16", perform_multiply<true>};
 
 void multiply_add(Multiplication slot, bool bf16)
 {
