@@ -6,7 +6,8 @@
 //   warp group 0   one warp of it brings tiles: attend_sm90_bring.cuh
 //   groups 1, 2    multiply, 64 query rows each: attend_sm90_multiply.cuh
 //   step           one key block of DRAFT_BLOCK slots
-//   shared memory  q, out, two stages of k and of v: 192 KB for dim 128
+//   shared memory  q, out, stages of k and of v: 2 each for dim 128, 192 KB; 4 for dim 64, 160 KB,
+//                  whose steps are half as long while memory takes as long to answer
 //
 //   brings     k(0) q  k(1) v(0)  k(2) v(1) ...  next q block's k(0) while the last is finished
 //   group 1    qk(0) softmax(0) | qk(1) pv(0) | softmax(1)  | qk(2) pv(1) |
@@ -65,7 +66,7 @@ DEVICE void attend(const draft_args &a, const cuda_tensor_maps &maps)
     SHARED_ARRAY(u64, barriers, BARRIERS);
     SHARED_ARRAY(u32, masks, DRAFT_CLASS_TEXT * MASK_WORDS);
     SHARED_ARRAY(u32, messages, MESSAGES);
-    SHARED_ARRAY(BiasPair, biases, TAIL ? STAGES * BIAS_PAIRS : 1);
+    SHARED_ARRAY(BiasPair, biases, TAIL ? STAGES<DIM> * BIAS_PAIRS : 1);
     Tiles<DIM> tiles = {(shared_address(dynamic_shared<Unit>()) + 1023) / 1024 * 1024};
     Signals signals = {shared_address<u64>(barriers), messages, masks, biases};
     if (thread_id() == 0)

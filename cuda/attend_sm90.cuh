@@ -6,7 +6,8 @@
 
 #include "attend_tail.cuh"
 
-constexpr u32 STAGES = CUDA_ATTEND90_STAGES;
+template <u32 DIM> constexpr u32 STAGES = CUDA_ATTEND90_STAGES(DIM);
+constexpr u32 MOST_STAGES = STAGES<64>;
 constexpr u32 GROUPS = 2; // warp groups that multiply
 constexpr u32 BRING_REGISTERS = 72, MULTIPLY_REGISTERS = 216;
 
@@ -16,7 +17,7 @@ constexpr u32 BRING_REGISTERS = 72, MULTIPLY_REGISTERS = 216;
 constexpr u32 PART_BYTES = ROWS * ROW_BYTES;
 
 template <u32 DIM> struct Tiles {
-    static constexpr u32 TILE = DIM / 64 * PART_BYTES, BYTES = (2 + 2 * STAGES) * TILE;
+    static constexpr u32 TILE = DIM / 64 * PART_BYTES, BYTES = (2 + 2 * STAGES<DIM>) * TILE;
     u32 base; // 1024 bytes aligned
 
     DEVICE u32 q() const
@@ -33,7 +34,7 @@ template <u32 DIM> struct Tiles {
     }
     DEVICE u32 v(u32 stage) const
     {
-        return base + (2 + STAGES + stage) * TILE;
+        return base + (2 + STAGES<DIM> + stage) * TILE;
     }
 };
 
@@ -43,13 +44,14 @@ constexpr u32 MASK_WORDS = ROWS / 32;
 constexpr u32 BIAS_PAIRS = DRAFT_BLOCK / 2;
 
 // Barriers: a tile is full (it has come), or empty (all warps that multiply are done with it).
-constexpr u32 Q_FULL = 0, Q_EMPTY = 1, K_FULL = 2, K_EMPTY = K_FULL + STAGES,
-              V_FULL = K_EMPTY + STAGES, V_EMPTY = V_FULL + STAGES, BARRIERS = V_EMPTY + STAGES;
+constexpr u32 Q_FULL = 0, Q_EMPTY = 1, K_FULL = 2, K_EMPTY = K_FULL + MOST_STAGES,
+              V_FULL = K_EMPTY + MOST_STAGES, V_EMPTY = V_FULL + MOST_STAGES,
+              BARRIERS = V_EMPTY + MOST_STAGES;
 
 // Words that come with a tile: with q the item, its steps and how many of them are of pooled keys,
 // with k the key block's class and tokens as in draft_span, or POOLED.
 constexpr u32 POOLED = DRAFT_CLASSES << 8;
-constexpr u32 ITEM = 0, STEPS = 1, POOLED_STEPS = 2, SPANS = 3, MESSAGES = SPANS + STAGES;
+constexpr u32 ITEM = 0, STEPS = 1, POOLED_STEPS = 2, SPANS = 3, MESSAGES = SPANS + MOST_STAGES;
 constexpr u32 NO_ITEM = 0xffffffffu;
 
 struct Signals {
@@ -67,7 +69,7 @@ struct Signals {
         u32 warps = GROUPS * WARP_GROUP / WARP;
         barrier_init(at(Q_FULL), 1);
         barrier_init(at(Q_EMPTY), warps);
-        for (u32 i = 0; i < STAGES; i++) {
+        for (u32 i = 0; i < MOST_STAGES; i++) {
             barrier_init(at(K_FULL + i), 1);
             barrier_init(at(K_EMPTY + i), warps);
             barrier_init(at(V_FULL + i), 1);
@@ -79,14 +81,14 @@ struct Signals {
 
 // Which stage a step uses, and the parity of its barriers. Steps are counted from the first of the
 // thread block on.
-DEVICE u32 stage_of(u32 step)
+template <u32 DIM> DEVICE u32 stage_of(u32 step)
 {
-    return step % STAGES;
+    return step % STAGES<DIM>;
 }
 
-DEVICE u32 parity_of(u32 step)
+template <u32 DIM> DEVICE u32 parity_of(u32 step)
 {
-    return step / STAGES % 2;
+    return step / STAGES<DIM> % 2;
 }
 
 DEVICE Global<u32> next_item(const draft_args &a)

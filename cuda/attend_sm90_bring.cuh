@@ -149,8 +149,8 @@ DEVICE void bring_k(const draft_args &a, const cuda_tensor_maps &maps, const Ten
                     const Source &source, u32 bias_row, const Tiles<DIM> &tiles,
                     const Signals &signals, u32 step)
 {
-    u32 stage = stage_of(step), full = signals.at(K_FULL + stage);
-    barrier_wait(signals.at(K_EMPTY + stage), parity_of(step) ^ 1);
+    u32 stage = stage_of<DIM>(step), full = signals.at(K_FULL + stage);
+    barrier_wait(signals.at(K_EMPTY + stage), parity_of<DIM>(step) ^ 1);
     if (lane_id() == 0)
         signals.messages[SPANS + stage] = source.info;
     if (TAIL && source.is_pooled()) {
@@ -169,8 +169,8 @@ DEVICE void bring_v(const draft_args &a, const cuda_tensor_maps &maps, const Ten
                     u32 step, u32 &had_text)
 {
     Geometry g = geometry_of(a);
-    u32 stage = stage_of(step), slots = g->tile_t * g->tile_h * g->tile_w;
-    barrier_wait(signals.at(V_EMPTY + stage), parity_of(step) ^ 1);
+    u32 stage = stage_of<DIM>(step), slots = g->tile_t * g->tile_h * g->tile_w;
+    barrier_wait(signals.at(V_EMPTY + stage), parity_of<DIM>(step) ^ 1);
     if (TAIL && source.is_pooled()) {
         had_text |= 1u << stage;
         bring_video<DIM>({&maps.tail_v, 0, 0, 0}, source, ROWS, tiles.v(stage),

@@ -46,12 +46,12 @@ DEVICE void release(const Signals &signals, u32 barrier)
 // The operands in shared memory, in uniform registers, which products take them from.
 template <u32 DIM> DEVICE u64 k_matrix(const Tiles<DIM> &tiles, u32 n)
 {
-    return row_matrix(uniform(tiles.k(stage_of(n))));
+    return row_matrix(uniform(tiles.k(stage_of<DIM>(n))));
 }
 
 template <u32 DIM> DEVICE u64 v_matrix(const Tiles<DIM> &tiles, u32 n)
 {
-    return column_matrix(uniform(tiles.v(stage_of(n))), PART_BYTES);
+    return column_matrix(uniform(tiles.v(stage_of<DIM>(n))), PART_BYTES);
 }
 
 template <class T, u32 DIM> DEVICE void multiply_qk(f32 (&s)[LOGITS], u64 q, u64 k)
@@ -80,16 +80,16 @@ template <class T> DEVICE void pack(u32 (&p)[ROWS / 16][4], const f32 (&s)[LOGIT
 }
 
 // Logits of step n are there: their k is released, they are masked and become p of the softmax.
-template <bool BIASED>
+template <bool BIASED, u32 DIM>
 DEVICE void softmax_of(f32 (&s)[LOGITS], Rows &rows, f32 (&factor)[2], f32 scale, u32 full_slots,
                        const Signals &signals, u32 n)
 {
-    u32 info = uniform(signals.messages[SPANS + stage_of(n)]);
+    u32 info = uniform(signals.messages[SPANS + stage_of<DIM>(n)]);
     if (BIASED) {
-        add_bias(s, scale, signals.biases + stage_of(n) * BIAS_PAIRS);
+        add_bias(s, scale, signals.biases + stage_of<DIM>(n) * BIAS_PAIRS);
         scale = 1;
     }
-    release(signals, K_EMPTY + stage_of(n));
+    release(signals, K_EMPTY + stage_of<DIM>(n));
     if (scale < 0)
         scale_logits(s, scale);
     if (!BIASED && info != full_slots)
@@ -127,12 +127,12 @@ DEVICE void first_step(u32 (&p)[ROWS / 16][4], Rows &rows, const Steps<DIM> &x, 
 {
     f32 s[LOGITS], factor[2];
     u64 k = k_matrix(x.tiles, n);
-    barrier_wait(x.signals.at(K_FULL + stage_of(n)), parity_of(n));
+    barrier_wait(x.signals.at(K_FULL + stage_of<DIM>(n)), parity_of<DIM>(n));
     products_begin();
     multiply_qk<T, DIM>(s, x.q, k);
     products_wait<0>();
     keep(s);
-    softmax_of<BIASED>(s, rows, factor, x.scale, x.full_slots, x.signals, n);
+    softmax_of<BIASED, DIM>(s, rows, factor, x.scale, x.full_slots, x.signals, n);
     pack<T>(p, s);
 }
 
@@ -144,22 +144,22 @@ DEVICE void more_steps(f32 (&out)[DIM / 2], u32 (&p)[ROWS / 16][4], Rows &rows,
     f32 s[LOGITS], factor[2];
     for (; n < end; n++) {
         u64 k = k_matrix(x.tiles, n), v = v_matrix(x.tiles, n - 1);
-        barrier_wait(x.signals.at(K_FULL + stage_of(n)), parity_of(n));
+        barrier_wait(x.signals.at(K_FULL + stage_of<DIM>(n)), parity_of<DIM>(n));
         group_barrier(TURN + x.group, ALL_THREADS);
         keep(s);
         products_begin();
         multiply_qk<T, DIM>(s, x.q, k);
-        barrier_wait(x.signals.at(V_FULL + stage_of(n - 1)), parity_of(n - 1));
+        barrier_wait(x.signals.at(V_FULL + stage_of<DIM>(n - 1)), parity_of<DIM>(n - 1));
         keep(out);
         products_begin();
         multiply_pv<T, DIM>(out, p, v);
         group_arrive(TURN + (x.group ^ 1), ALL_THREADS);
         products_wait<1>();
         keep(s);
-        softmax_of<BIASED>(s, rows, factor, x.scale, x.full_slots, x.signals, n);
+        softmax_of<BIASED, DIM>(s, rows, factor, x.scale, x.full_slots, x.signals, n);
         keep(s);
         finish_pv<DIM>(out, factor);
-        release(x.signals, V_EMPTY + stage_of(n - 1));
+        release(x.signals, V_EMPTY + stage_of<DIM>(n - 1));
         pack<T>(p, s);
     }
 }
@@ -185,13 +185,13 @@ DEVICE void multiply_steps(f32 (&out)[DIM / 2], Rows &rows, f32 scale, u32 full_
     more_steps<T, false>(out, p, rows, x, n, end);
     release(signals, Q_EMPTY);
     u64 v = v_matrix(tiles, end - 1);
-    barrier_wait(signals.at(V_FULL + stage_of(end - 1)), parity_of(end - 1));
+    barrier_wait(signals.at(V_FULL + stage_of<DIM>(end - 1)), parity_of<DIM>(end - 1));
     keep(out);
     products_begin();
     multiply_pv<T, DIM>(out, p, v);
     products_wait<0>();
     keep(out);
-    release(signals, V_EMPTY + stage_of(end - 1));
+    release(signals, V_EMPTY + stage_of<DIM>(end - 1));
 }
 
 // ---- All query blocks ---------------------------------------------------------------------------

@@ -45,11 +45,13 @@
  * left. Two warp groups multiply, a third brings the tiles. u32 of scratch: the next query block. */
 #define CUDA_ATTEND90_THREADS       384
 #define CUDA_ATTEND90_RESET_THREADS 32
-#define CUDA_ATTEND90_STAGES        2 /* of k, and of v */
+/* Of k, and of v: what shared memory holds beside q and out. */
+#define CUDA_ATTEND90_STAGES(dim) ((dim) > 64 ? 2 : 4)
 /* q, out, stages of k and v, each DRAFT_BLOCK rows, and 1024 bytes to align them. */
-#define CUDA_ATTEND90_SHARED(dim) (DRAFT_BLOCK * (dim)*2 * (2 + 2 * CUDA_ATTEND90_STAGES) + 1024)
-#define CUDA_ATTEND90_SHARED_64   CUDA_ATTEND90_SHARED(64)
-#define CUDA_ATTEND90_SHARED_128  CUDA_ATTEND90_SHARED(128)
+#define CUDA_ATTEND90_SHARED(dim)                                                                  \
+    (DRAFT_BLOCK * (dim)*2 * (2 + 2 * CUDA_ATTEND90_STAGES(dim)) + 1024)
+#define CUDA_ATTEND90_SHARED_64  CUDA_ATTEND90_SHARED(64)
+#define CUDA_ATTEND90_SHARED_128 CUDA_ATTEND90_SHARED(128)
 
 /* What cuTensorMapEncodeTiled makes. cuda.h of CUDA 12 aligns it to 64 bytes, that of 13 to 128. */
 struct cuda_tensor_map {
