@@ -10,6 +10,7 @@
 
 #include "arithmetic.h"
 #include "numbers.h"
+#include "run_suite.h"
 
 using namespace simulator;
 
@@ -315,10 +316,5 @@ int main(void)
     tcase_add_test(tests, cut_off);
     tcase_add_test(tests, specials);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

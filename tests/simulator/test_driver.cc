@@ -10,6 +10,7 @@
 #include "driver.h"
 #include "image.h"
 #include "kernel_abi.h"
+#include "run_suite.h"
 
 #define OK(call)          ck_assert_int_eq(call, CUDA_SUCCESS)
 #define GIVES(code, call) ck_assert_int_eq(call, code)
@@ -545,10 +546,5 @@ int main(void)
     tcase_add_test(tests, graph_of_freed_memory);
     tcase_add_test(tests, out_of_memory);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

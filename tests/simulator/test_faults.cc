@@ -12,6 +12,7 @@
 
 #include "execute.h"
 #include "kernel_abi.h"
+#include "run_suite.h"
 #include "simulator.h"
 
 using namespace simulator;
@@ -302,10 +303,5 @@ int main(void)
     tcase_add_test(tests, one_block);
     tcase_add_test(tests, products);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -14,6 +14,7 @@
 #include "image.h"
 #include "kernel_abi.h"
 #include "launch.h"
+#include "run_suite.h"
 
 using namespace simulator;
 
@@ -538,10 +539,5 @@ int main(int count, char **words)
     } else
         tcase_add_test(tests, other_device);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -14,6 +14,7 @@
 
 #include "driver.h"
 #include "image.h"
+#include "run_suite.h"
 
 static const char *program;
 
@@ -104,10 +105,5 @@ int main(int argc, char **argv)
     TCase *tests = tcase_create("leaks");
     tcase_add_loop_test(tests, leaks, 0, sizeof(LEAKS) / sizeof(LEAKS[0]));
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }
