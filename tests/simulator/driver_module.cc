@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "driver.h"
+#include "ptx_program.h"
 
 using namespace simulator;
 
@@ -145,6 +146,12 @@ CUresult cuModuleGetFunction(CUfunction *out, CUmodule module, const char *name)
             module->functions.erase(name);
             return complain(CUDA_ERROR_NOT_FOUND, "no kernel %s%s", name,
                             other ? " for this device" : "");
+        }
+        try {
+            kernel = ptx::choose_kernel(kernel);
+        } catch (const ptx::Error &error) {
+            module->functions.erase(name);
+            return complain(CUDA_ERROR_INVALID_PTX, "%s", error.what());
         }
         function = adopt(new CUfunc_st{module, kernel, model().shared_per_block}, FUNCTION);
     }

@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "fibre.h"
+#include "ptx_program.h"
 
 namespace simulator
 {
@@ -37,7 +38,7 @@ Registration::Registration(const char *name, void (*entry)(const void *),
     size_t size = 0;
     for (size_t param : params)
         size += param;
-    kernels().push_back({name, entry, size, params, max_threads, arch});
+    kernels().push_back({name, entry, size, params, max_threads, arch, nullptr});
 }
 
 const Kernel *find_kernel(const char *name)
@@ -105,6 +106,8 @@ void fault(const char *format, ...)
                   "%s, block (%u, %u, %u), thread %u: ", block.launch->kernel->name, block.id[0],
                   block.id[1], block.id[2], thread.id);
     block.fault = std::string(where) + text;
+    if (thread.run)
+        block.fault += ptx::place_of(*thread.run);
     if (worker->units_work)
         throw UnitFault();
     leave(State::done);
@@ -217,6 +220,7 @@ static void set_up(Block &block, const Launch &launch, uint64_t number)
         thread.stack_pointer = worker->stacks.start(i, fibre_main);
         thread.copies.groups.clear();
         thread.stores = {};
+        thread.run = nullptr;
     }
     start_sm90(block);
     worker->random = number * 2 + 1;

@@ -15,6 +15,10 @@ namespace simulator
 
 struct Block;
 struct Warp;
+namespace ptx
+{
+struct Run;
+}
 
 /* What all lanes of a warp do together: called once, by the lane that comes last. slots: what each
  * lane brought. */
@@ -36,6 +40,7 @@ struct Thread {
     TensorStores stores;
     MemoryBarrier *phase_of; /* at_phase: which barrier it waits for */
     uint32_t waits_for;      /* at_phase: the parity; at_named: the id */
+    ptx::Run *run;           /* of a program of PTX; else nullptr      */
 };
 
 struct Warp {
@@ -44,6 +49,8 @@ struct Warp {
     uint32_t arrived;   /* lanes that wait for the collective        */
     const Collective *collective;
     size_t first_turn; /* of its lanes, in a sweep */
+    const void *aligned_at; /* instruction of PTX that lanes have come to, and which ones */
+    uint32_t aligned_lanes;
     void *slots[WARP_SIZE];
 };
 

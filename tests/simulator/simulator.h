@@ -14,7 +14,9 @@
  *   barriers.cc   sm_90: barriers in memory, named barriers, registers of a warp group
  *   tensor_map.cc sm_90: copies of tiles
  *   products.cc   sm_90: products of warp groups
- *   ptx.cuh       the vocabulary of the kernels, on top of these; ptx_sm90.cuh for sm_90       */
+ *   ptx.cuh       the vocabulary of the kernels, on top of these; ptx_sm90.cuh for sm_90
+ *   ptx_*.cc      the kernels as nvcc has translated them, instruction by instruction, in place of
+ *                 those compiled for the host: where $DRAFT_SIMULATOR_PTX names a folder of PTX  */
 #ifndef DRAFT_TESTS_SIMULATOR_H
 #define DRAFT_TESTS_SIMULATOR_H
 
@@ -25,6 +27,11 @@
 
 namespace simulator
 {
+
+namespace ptx
+{
+struct Program;
+}
 
 /* What a device offers. Chosen by $DRAFT_SIMULATOR ("sm_80", ...); see model.cc. */
 struct Model {
@@ -48,6 +55,7 @@ struct Kernel {
     std::vector<size_t> params;      /* bytes of each                           */
     unsigned max_threads;            /* __launch_bounds__                       */
     int arch;                        /* 0: any; 90: only sm_90                  */
+    const ptx::Program *program;     /* that entry runs; nullptr: C++           */
 };
 const Kernel *find_kernel(const char *name); /* nullptr: none */
 
