@@ -22,6 +22,9 @@ enum fill {
                       and in others squares times squares, are not                      */
 };
 
+/* What a plan is not told, since it is the default: bits of test_case.unsaid. */
+enum { UNSAID_RULE = 1, UNSAID_SCORER = 2, UNSAID_TAIL = 4 };
+
 struct test_case {
     const char *name;
     struct draft_plan_params params;
@@ -36,6 +39,7 @@ struct test_case {
     bool kept_only;    /* DRAFT_RUN_KEPT_ONLY                                      */
     uint32_t cuts;     /* all stages in a row: a run of its own ends after these   */
     uint32_t again;    /* stages that run once more, before attend does            */
+    uint32_t unsaid;   /* params have what the header says of these: the plan gets 0        */
 };
 
 /* The second part of the table: cases_tail.c. */

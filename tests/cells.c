@@ -234,6 +234,19 @@ static void run_pieces(struct rig *rig, const struct test_case *test)
     }
 }
 
+/* What the layout says is what the case asks for; the checks tell whether it is what ran. */
+static size_t check_methods(const struct rig *rig, const char *cell)
+{
+    const struct draft_plan_params *p = &rig->problem->test->params;
+    const struct draft_layout *l = &rig->layout;
+    bool same = (!p->rule || l->rule == p->rule) && (!p->scorer || l->scorer == p->scorer) &&
+                (!p->tail || l->tail == p->tail);
+    if (!same)
+        test_print("    %s: layout has rule %d, scorer %d, tail %d, not %d, %d, %d\n", cell,
+                   l->rule, l->scorer, l->tail, p->rule, p->scorer, p->tail);
+    return !same;
+}
+
 /* All stages of the case, each checked against the device's own input to it. */
 static size_t all_in_a_row(struct rig *rig, const struct inputs *in, const char *cell)
 {
@@ -241,7 +254,7 @@ static size_t all_in_a_row(struct rig *rig, const struct inputs *in, const char 
     uint32_t stages = test->stages ? test->stages : 15;
     rig_reset(rig);
     run_pieces(rig, test);
-    size_t bad = !rig_intact(rig, stages);
+    size_t bad = !rig_intact(rig, stages) + check_methods(rig, cell);
     bad += check_pool(rig, cell) + check_score(rig, cell) + check_select(rig, cell);
     if (bad || !case_has(test, DRAFT_ATTEND))
         return bad;

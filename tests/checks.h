@@ -19,10 +19,14 @@ size_t check_score(const struct rig *rig, const char *cell);
 /* Against the map that the workspace holds, bit by bit: lists, and the signs of the bias. */
 size_t check_select(const struct rig *rig, const char *cell);
 
+/* The same against kept [batch, heads, B, B], 1 where the pair is kept. */
+size_t check_kept(const struct rig *rig, const char *cell, const uint8_t *kept);
+
 /* The attention that the lists ask for, for each sample and head. */
 struct expected {
     const struct problem *problem;
-    struct oracle_result *heads; /* [batch x heads] */
+    struct oracle_result *heads; /* [batch x heads]                                   */
+    const uint8_t *unknown;      /* NULL, or [batch x heads, tokens]: rows that are not compared */
 };
 
 /* Pooled keys and values of the problem's type [batch, kv_heads, S, dim], and the bias [batch, heads,

@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,7 +108,7 @@ static void shorten(struct draft_shape *s, struct draft_tile tile)
     *length = piece && *length > 2 * piece ? *length - piece : (*length + 1) / 2;
 }
 
-/* As many blocks as rows of lists, words of bits and tiles of kernels have places, or one off that. */
+/* As many blocks as rows of lists, words of bits, tiles of kernels have places, or one off that. */
 static void draw_blocks(struct rng *r, struct draft_plan_params *p, uint32_t most)
 {
     static const uint32_t edges[] = {8, 16, 32, 64, 128, 256};
@@ -261,6 +260,44 @@ static void draw_valid(struct rng *r, struct random_case *c)
         c->test.valid = (const uint32_t(*)[2])c->valid;
 }
 
+/* ---- Defaults and steps ---- */
+
+void random_case_settle(struct random_case *c)
+{
+    struct draft_plan_params *p = &c->test.params;
+    bool plain = p->rule != DRAFT_RULE_MASS;
+    for (uint32_t h = 0; h < p->shape.heads && p->rule != DRAFT_RULE_PAPER; h++)
+        plain &= (p->head_sparsity ? p->head_sparsity[h] : p->sparsity) == 0;
+    if (c->test.unsaid & UNSAID_TAIL)
+        p->tail = plain ? DRAFT_TAIL_DROP : DRAFT_TAIL_MEAN;
+    if (c->test.unsaid & UNSAID_SCORER)
+        p->scorer = plain                        ? DRAFT_SCORER_MEAN
+                    : p->tail == DRAFT_TAIL_DROP ? DRAFT_SCORER_MAX
+                                                 : DRAFT_SCORER_EXCESS;
+}
+
+static void draw_unsaid(struct rng *r, struct random_case *c)
+{
+    const struct draft_plan_params *p = &c->test.params;
+    uint32_t unsaid = one_in(r, 3) ? 1 + rng_below(r, 7) : 0;
+    if (p->rule != DRAFT_RULE_ROW)
+        unsaid &= ~(uint32_t)UNSAID_RULE;
+    if (tiles_of(p) > MOST_EXCESS_BLOCKS)
+        unsaid &= ~(uint32_t)UNSAID_SCORER;
+    c->test.unsaid = unsaid;
+    random_case_settle(c);
+}
+
+static void draw_steps(struct rng *r, struct random_case *c)
+{
+    c->step_count = one_in(r, 3) ? 0 : 1 + rng_below(r, RANDOM_MOST_STEPS);
+    c->variant = (uint32_t)rng_next(r);
+    for (uint32_t i = 0; i < RANDOM_MOST_STEPS; i++) {
+        c->steps[i].kind = (enum random_kind)rng_below(r, STEP_KINDS);
+        c->steps[i].number = (uint32_t)rng_next(r);
+    }
+}
+
 void random_case_draw(struct random_case *c, uint64_t seed, draft_type f32)
 {
     *c = (struct random_case){0};
@@ -286,6 +323,8 @@ void random_case_draw(struct random_case *c, uint64_t seed, draft_type f32)
     c->test.again = rng_below(r, 8);
     if (c->test.again & DRAFT_SCORE) /* it writes the bias without signs */
         c->test.again |= DRAFT_SELECT;
+    draw_unsaid(r, c);
+    draw_steps(r, c);
 }
 
 void random_case_copy(struct random_case *to, const struct random_case *from)
@@ -306,236 +345,4 @@ uint64_t random_seeds(uint64_t *first)
     char *end;
     *first = strtoull(text, &end, 0);
     return *end == ',' ? strtoull(end + 1, NULL, 0) : 1;
-}
-
-/* ---- What is refused ---- */
-
-static const char *spoil_shape(struct draft_plan_params *p, uint32_t which)
-{
-    struct draft_shape *s = &p->shape;
-    switch (which) {
-    case 0:
-        s->dim += 4;
-        return "dim is not a multiple of 8";
-    case 1:
-        s->dim = 136;
-        return "dim above 128";
-    case 2:
-        s->heads = 5;
-        s->kv_heads = 2;
-        p->head_sparsity = NULL;
-        return "kv_heads does not divide heads";
-    case 3:
-        s->width = 0;
-        return "no column";
-    case 4:
-        p->tile = (struct draft_tile){1, 8, 17};
-        return "a tile of 136 tokens";
-    default:
-        p->tile = (struct draft_tile){2, 0, 2};
-        return "a tile with an extent of 0";
-    }
-}
-
-static const char *spoil_rule(struct draft_plan_params *p, uint32_t which)
-{
-    bool mass = p->rule == DRAFT_RULE_MASS;
-    switch (which) {
-    case 0:
-        p->head_sparsity = NULL;
-        p->sparsity = mass ? 0.5 : 1;
-        return "sparsity";
-    case 1:
-        p->mass = mass ? 1.5 : 0.5;
-        return "mass";
-    case 2:
-        p->force = p->rule == DRAFT_RULE_PAPER ? 1 : 8;
-        return "force";
-    case 3:
-        p->row_floor = p->rule == DRAFT_RULE_HEAD ? 1.0001 : 0.5;
-        return "row_floor";
-    case 4:
-        p->scale = -INFINITY;
-        return "scale";
-    default:
-        p->scorer = p->rule == DRAFT_RULE_PAPER ? DRAFT_SCORER_LSE : (draft_scorer)5;
-        return "scorer";
-    }
-}
-
-const char *random_case_spoil(struct random_case *c, uint64_t seed)
-{
-    struct rng mixed = {~seed};
-    uint32_t which = rng_below(&mixed, 12);
-    return which < 6 ? spoil_shape(&c->test.params, which) : spoil_rule(&c->test.params, which - 6);
-}
-
-/* ---- In words ---- */
-
-struct words {
-    char text[900];
-    size_t used;
-};
-
-static void say(struct words *w, bool is, const char *format, ...) DRAFT_PRINTF(3, 4);
-
-static void say(struct words *w, bool is, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    int n = is ? vsnprintf(w->text + w->used, sizeof w->text - w->used, format, arguments) : 0;
-    va_end(arguments);
-    w->used = at_most((uint32_t)(w->used + (size_t)n), sizeof w->text - 1);
-}
-
-static void say_rule(struct words *w, const struct draft_plan_params *p)
-{
-    static const char *const rules[] = {"", "head", "row", "mass", "paper"};
-    static const char *const scorers[] = {"", "mean", "lse", "max", "excess"};
-    static const char *const tails[] = {"", "drop", "mean", "gap", "fitted"};
-    say(w, true, ", rule %s, scorer %s, tail %s", rules[p->rule], scorers[p->scorer],
-        tails[p->tail]);
-    say(w, p->sparsity != 0, ", sparsity %.17g", p->sparsity);
-    for (uint32_t h = 0; p->head_sparsity && h < p->shape.heads; h++)
-        say(w, true, "%s%.17g", h ? " " : ", head sparsities ", p->head_sparsity[h]);
-    say(w, p->mass != 0, ", mass %.17g", p->mass);
-    say(w, p->row_floor != 0, ", row floor %.17g", p->row_floor);
-    say(w, p->force != 0, ", force %u", p->force);
-    say(w, p->scale != 0, ", scale %.9g", (double)p->scale);
-}
-
-const char *random_case_words(const struct random_case *c)
-{
-    static const char *const fills[] = {"smooth",   "constant", "rows",  "spike",
-                                        "denormal", "extreme",  "large", "squares"};
-    static struct words w;
-    const struct test_case *t = &c->test;
-    const struct draft_shape *s = &t->params.shape;
-    const struct draft_tile *tile = &t->params.tile;
-    w.used = 0;
-    say(&w, true, "%s, dim %u, grid %ux%ux%u", type_name(t->params.type), s->dim, s->frames,
-        s->height, s->width);
-    say(&w, true, ", tile %ux%ux%u", tile->t, tile->h, tile->w);
-    say(&w, s->prefix || s->suffix, ", text %u + %u", s->prefix, s->suffix);
-    say(&w, true, ", heads %u of %u, batch %u", s->heads, s->kv_heads, s->batch);
-    say_rule(&w, &t->params);
-    for (uint32_t b = 0; t->valid && (b == 0 || b < s->batch); b++)
-        say(&w, true, ", valid %u + %u", t->valid[b][0], t->valid[b][1]);
-    say(&w, t->fill != FILL_SMOOTH, ", fill %s", fills[t->fill]);
-    say(&w, t->gap, ", gap %u", t->gap);
-    say(&w, t->heads_first, ", heads first");
-    say(&w, t->lone_strides, ", lone strides");
-    say(&w, t->no_lse, ", no lse");
-    say(&w, t->kept_only, ", kept only");
-    say(&w, t->stages, ", stages %u", t->stages);
-    say(&w, t->cuts, ", cuts %u", t->cuts);
-    say(&w, t->again, ", again %u", t->again);
-    return w.text;
-}
-
-/* ---- Less of it ---- */
-
-static bool change(uint32_t *number, uint32_t to)
-{
-    bool changes = *number != to;
-    *number = to;
-    return changes;
-}
-
-static bool clear(bool *flag)
-{
-    bool was = *flag;
-    *flag = false;
-    return was;
-}
-
-static bool less_of_shape(struct draft_shape *s, struct draft_tile *tile, unsigned step)
-{
-    switch (step) {
-    case 0:
-        return s->batch > 1 && change(&s->batch, 1);
-    case 1:
-        return change(&s->prefix, s->prefix / 2);
-    case 2:
-        return change(&s->suffix, s->suffix / 2);
-    case 3:
-        return s->kv_heads && change(&s->kv_heads, 0);
-    case 4:
-        s->kv_heads = 0;
-        return change(&s->heads, 1);
-    case 5:
-        return change(&s->frames, (s->frames + 1) / 2);
-    case 6:
-        return change(&s->height, (s->height + 1) / 2);
-    case 7:
-        return change(&s->width, (s->width + 1) / 2);
-    case 8:
-        return s->dim > 64 ? change(&s->dim, 64) : change(&s->dim, 8);
-    default:
-        return tile->t > 1 && change(&tile->t, 1);
-    }
-}
-
-static bool less_of_rule(struct draft_plan_params *p, unsigned step)
-{
-    struct draft_plan_params was = *p;
-    switch (step) {
-    case 0:
-        p->sparsity = p->head_sparsity ? p->head_sparsity[0] : p->sparsity;
-        p->head_sparsity = NULL;
-        break;
-    case 1:
-        p->force = 0;
-        break;
-    case 2:
-        p->row_floor = 0;
-        break;
-    case 3:
-        p->scale = 0;
-        break;
-    case 4:
-        p->scorer = DRAFT_SCORER_MEAN;
-        break;
-    case 5:
-        p->tail = DRAFT_TAIL_DROP;
-        break;
-    default:
-        p->sparsity = p->sparsity > 0 ? 0.5 : 0;
-    }
-    return p->head_sparsity != was.head_sparsity || p->force != was.force ||
-           p->row_floor != was.row_floor || p->scale != was.scale || p->scorer != was.scorer ||
-           p->tail != was.tail || p->sparsity != was.sparsity;
-}
-
-bool random_case_less(struct random_case *c, unsigned step)
-{
-    struct test_case *t = &c->test;
-    if (step < 10)
-        return less_of_shape(&t->params.shape, &t->params.tile, step);
-    if (step < 17)
-        return less_of_rule(&t->params, step - 10);
-    switch (step) {
-    case 17: {
-        bool has = t->valid;
-        t->valid = NULL;
-        return has;
-    }
-    case 18:
-        return change(&t->gap, 0);
-    case 19:
-        return clear(&t->heads_first);
-    case 20:
-        return clear(&t->lone_strides);
-    case 21:
-        return clear(&t->kept_only);
-    case 22:
-        return change(&t->cuts, 0);
-    case 23:
-        return change(&t->again, 0);
-    default: {
-        bool filled = t->fill != FILL_SMOOTH && t->fill != FILL_LARGE;
-        t->fill = filled ? FILL_SMOOTH : t->fill;
-        return filled;
-    }
-    }
 }

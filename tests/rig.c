@@ -91,7 +91,11 @@ draft_status rig_plan(struct test_device *device, const struct test_case *test, 
     else
         unsetenv("DRAFT_KERNEL");
     device->context->trusting = kernels != NULL;
-    draft_status status = draft_plan_create(device->context, &test->params, out);
+    struct draft_plan_params params = test->params;
+    params.rule = test->unsaid & UNSAID_RULE ? DRAFT_RULE_DEFAULT : params.rule;
+    params.scorer = test->unsaid & UNSAID_SCORER ? DRAFT_SCORER_DEFAULT : params.scorer;
+    params.tail = test->unsaid & UNSAID_TAIL ? DRAFT_TAIL_DEFAULT : params.tail;
+    draft_status status = draft_plan_create(device->context, &params, out);
     device->context->trusting = false;
     unsetenv("DRAFT_KERNEL");
     return status;

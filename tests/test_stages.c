@@ -14,7 +14,7 @@
 #include <time.h>
 
 #include "cells.h"
-#include "random_cases.h"
+#include "random_walk.h"
 #include "suite.h"
 
 static struct test_device devices[MAX_DEVICES];
@@ -106,7 +106,7 @@ static void ignore(void *user, const struct cell *cell, const struct outcome *ou
     (void)outcome;
 }
 
-static size_t run_random(struct test_device *device, const struct random_case *c, cell_told *told)
+static size_t run_cells(struct test_device *device, const struct random_case *c, cell_told *told)
 {
     struct inputs in = {0};
     size_t bad = cells_run(device, &c->test, &in, told, NULL);
@@ -115,17 +115,19 @@ static size_t run_random(struct test_device *device, const struct random_case *c
     return bad;
 }
 
-/* Takes away what it fails without. */
-static void reduce(struct test_device *device, struct random_case *c)
+typedef size_t run_random(struct test_device *, const struct random_case *, cell_told *);
+
+/* Takes away what `run` fails without. */
+static void reduce(struct test_device *device, struct random_case *c, run_random *run)
 {
     struct random_case less;
     bool again = true;
     test_print_to(be_silent, NULL);
     for (int round = 0; again && round < 8; round++) {
         again = false;
-        for (unsigned step = 0; step < RANDOM_STEPS; step++) {
+        for (unsigned change = 0; change < RANDOM_CHANGES; change++) {
             random_case_copy(&less, c);
-            if (!random_case_less(&less, step) || run_random(device, &less, ignore) == 0)
+            if (!random_case_less(&less, change) || run(device, &less, ignore) == 0)
                 continue;
             random_case_copy(c, &less);
             again = true;
@@ -155,7 +157,10 @@ static bool try_seed(struct test_device *device, uint64_t seed)
     if (verbosity() > 0)
         printf("  %s: %s\n", c.name, random_case_words(&c));
     fflush(stdout);
-    size_t bad = run_random(device, &c, cell_ran);
+    size_t bad = run_cells(device, &c, cell_ran);
+    run_random *run = bad ? run_cells : random_walk;
+    if (!bad)
+        bad = random_walk(device, &c, cell_ran);
     if (verbosity() > 0)
         printf("  %6.2f s\n", seconds() - start);
     if (!bad)
@@ -163,7 +168,7 @@ static bool try_seed(struct test_device *device, uint64_t seed)
     printf("  DRAFT_RANDOM=%" PRIu64 ": %zu mismatches on %s: %s\n", seed, bad, device->info.name,
            random_case_words(&c));
     fflush(stdout);
-    reduce(device, &c);
+    reduce(device, &c, run);
     printf("  it fails as well with %s\n", random_case_words(&c));
     fflush(stdout);
     return false;
