@@ -183,6 +183,15 @@ static float truncated(double x)
     return std::fabs(y) > std::fabs(x) && std::fabs(x) < 0x1p128 ? std::nextafter(y, 0.0f) : y;
 }
 
+/* x 2^n, with n well within what a double has. */
+static double scaled(double x, int n)
+{
+    uint64_t bits = static_cast<uint64_t>(n + 1023) << 52;
+    double power;
+    std::memcpy(&power, &bits, 8);
+    return x * power;
+}
+
 static int most_of(int x, int y)
 {
     return x > y ? x : y;
@@ -202,10 +211,10 @@ static float add_any(float c, const float *a, const int *exponents_a, const floa
         return plain != plain ? nan_of_gpus() : static_cast<float>(plain);
     if (most < ZERO_EXPONENT / 2)
         return 0;
-    double sum = std::trunc(std::ldexp(static_cast<double>(c), bits - most));
+    double sum = std::trunc(scaled(c, bits - most));
     for (uint32_t k = 0; k < depth; k++)
-        sum += std::trunc(std::ldexp(static_cast<double>(a[k]) * b[k], bits - most));
-    return truncated(std::ldexp(sum, most - bits)) + 0.0f;
+        sum += std::trunc(scaled(static_cast<double>(a[k]) * b[k], bits - most));
+    return truncated(scaled(sum, most - bits)) + 0.0f;
 }
 
 /* ---- Matrix units: sixteen results at once, where no exponent comes near the ends ---- */
@@ -237,9 +246,10 @@ static Columns truncated(Integers x)
 }
 
 /* c += products of a row; most: the largest exponent of all of these. False, and c as it was, where
- * a sum does not fit. */
+ * a sum does not fit that is not to be ignored. */
 template <uint32_t group, int bits, uint32_t stride>
-static inline bool add_row(Columns &c, const float *a, const Columns *b, Integers most)
+static inline bool add_row(Columns &c, const float *a, const Columns *b, Integers most,
+                           Integers ignored)
 {
     Columns up = (Columns)((127 + bits - most) << 23), down = (Columns)((127 - bits + most) << 23);
     Integers sum = __builtin_convertvector(c * up, Integers);
@@ -250,7 +260,7 @@ static inline bool add_row(Columns &c, const float *a, const Columns *b, Integer
         for (uint32_t k = 8; k < 16; k++)
             more += __builtin_convertvector(a[k] * b[k * stride] * up, Integers);
         Integers all = (Integers)((ColumnExponents)sum + (ColumnExponents)more);
-        if (any_of((((sum ^ all) & (more ^ all)) < 0) | (all == INT32_MIN)))
+        if (any_of(((((sum ^ all) & (more ^ all)) < 0) | (all == INT32_MIN)) & ~ignored))
             return false;
         sum = all;
     }
@@ -258,21 +268,44 @@ static inline bool add_row(Columns &c, const float *a, const Columns *b, Integer
     return true;
 }
 
-/* The same for any numbers, one column after the other. */
+/* One row and its eight columns, and the largest exponents of their products. */
+struct RowSum {
+    const RowPair &a;
+    uint32_t row, first; /* of the pair; of the depth */
+    const Columns *b;
+    const ColumnExponents *exponents;
+    Integers most;
+};
+
+/* The same for any numbers, one column after the other: where `which` is set. */
 template <uint32_t group, int bits, uint32_t stride>
-static void add_row_slowly(Columns &c, const RowPair &a, uint32_t row, const Columns *b,
-                           const ColumnExponents *exponents, uint32_t first)
+static void add_row_slowly(Columns &c, const RowSum &s, Integers which)
 {
     for (uint32_t j = 0; j < 8; j++) {
         float column[group];
         int of_row[group], of_column[group];
-        for (uint32_t k = 0; k < group; k++) {
-            column[k] = b[k * stride][j];
-            of_row[k] = static_cast<int16_t>(a.exponents[first + k] >> 16 * row);
-            of_column[k] = static_cast<int16_t>(exponents[k * stride][j]);
+        for (uint32_t k = 0; k < group && which[j]; k++) {
+            column[k] = s.b[k * stride][j];
+            of_row[k] = static_cast<int16_t>(s.a.exponents[s.first + k] >> 16 * s.row);
+            of_column[k] = static_cast<int16_t>(s.exponents[k * stride][j]);
         }
-        c[j] = add_any(c[j], a.of[row] + first, of_row, column, of_column, group, bits);
+        if (which[j])
+            c[j] = add_any(c[j], s.a.of[s.row] + s.first, of_row, column, of_column, group, bits);
     }
+}
+
+/* Sums of infinities and NaN among c and the products: what is finite does not matter to them. */
+template <uint32_t group, uint32_t stride> static Columns add_specials(Columns c, const RowSum &s)
+{
+    ColumnExponents sum_bits = (ColumnExponents)c & ((ColumnExponents)c << 1 >= 0xff000000);
+    Columns sum = (Columns)sum_bits;
+    for (uint32_t k = 0; k < group; k++) {
+        int of_row = static_cast<int16_t>(s.a.exponents[s.first + k] >> 16 * s.row);
+        Integers of_column = (Integers)(s.exponents[k * stride] << 16) >> 16;
+        Columns product = s.a.of[s.row][s.first + k] * s.b[k * stride];
+        sum += (Columns)((Integers)product & (of_row + of_column >= SPECIAL_EXPONENT / 2));
+    }
+    return (Columns)(sum == sum ? (Integers)sum : Integers{} + 0x7fffffff);
 }
 
 /* The largest exponent with c among them. odd: where it is out of bounds. */
@@ -282,6 +315,28 @@ static inline Integers most_with(Columns c, Integers most, Integers &odd)
     most = most_of(most, c == 0 ? Integers{} + ZERO_EXPONENT : own);
     odd |= (most > HIGHEST) | ((most < LOWEST) & (most > NOTHING));
     return most_of(most, Integers{} + LOWEST);
+}
+
+/* Where some columns are odd. Results that are no numbers are frequent in some tests. */
+template <uint32_t group, int bits, uint32_t stride>
+static void __attribute__((noinline)) add_odd_row(Columns &c, const RowSum &s)
+{
+    Integers special = (s.most >= SPECIAL_EXPONENT / 2) | (((Integers)c >> 23 & 255) == 255);
+    Columns fast = c, specials = c;
+    if (any_of(special)) {
+        specials = add_specials<group, stride>(c, s);
+        if (!any_of(~special)) {
+            c = specials;
+            return;
+        }
+    }
+    Integers odd = {}, most = most_with(c, s.most, odd);
+    if (!add_row<group, bits, stride>(fast, s.a.of[s.row] + s.first, s.b, most, special | odd))
+        odd = Integers{} - 1;
+    odd &= ~special;
+    if (any_of(odd))
+        add_row_slowly<group, bits, stride>(c, s, odd);
+    c = special ? specials : odd ? c : fast;
 }
 
 template <uint32_t group, int bits, uint32_t stride>
@@ -295,13 +350,15 @@ static inline void add_group(Columns c[2], const RowPair &a, const Columns *b,
         most = e > most ? e : most;
     }
     Integers odd = {},
-             own[2] = {(Integers)((ColumnExponents)most << 16) >> 16, (Integers)most >> 16};
+             of_row[2] = {(Integers)((ColumnExponents)most << 16) >> 16, (Integers)most >> 16},
+             all[2];
     for (uint32_t row = 0; row < 2; row++)
-        own[row] = most_with(c[row], own[row], odd);
-    bool slow = any_of(odd);
+        all[row] = most_with(c[row], of_row[row], odd);
+    bool quick = !any_of(odd);
     for (uint32_t row = 0; row < 2; row++)
-        if (slow || !add_row<group, bits, stride>(c[row], a.of[row] + first, b, own[row]))
-            add_row_slowly<group, bits, stride>(c[row], a, row, b, exponents, first);
+        if (!quick ||
+            !add_row<group, bits, stride>(c[row], a.of[row] + first, b, all[row], Integers{}))
+            add_odd_row<group, bits, stride>(c[row], {a, row, first, b, exponents, of_row[row]});
 }
 
 template <uint32_t stride, bool sm90>

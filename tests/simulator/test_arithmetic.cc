@@ -305,6 +305,65 @@ START_TEST(specials)
 }
 END_TEST
 
+/* NaN and infinities in a few places, here and there among large and small numbers: the columns that
+ * they reach, and the others, which must not notice. */
+static void strew(Sample &s, bool bf16)
+{
+    const uint16_t inf = bf16 ? 0x7f80 : 0x7c00;
+    const uint16_t strange[] = {inf, static_cast<uint16_t>(inf | 0x8000),
+                                static_cast<uint16_t>(inf | 1 << next() % 7)};
+    const float strange_c[] = {INF, -INF, float_of(0xff800000 | 1 << next() % 23)};
+    for (uint32_t n = next() % 3; n > 0; n--)
+        s.b[next() % 16][next() % 8] = strange[next() % 3];
+    for (uint32_t n = next() % 3; n > 0; n--)
+        s.c[next() % 2][next() % 8] = strange_c[next() % 3];
+    if (next() % 4 == 0)
+        s.a[next() % 2][next() % 16] = strange[next() % 3];
+}
+
+static float number(uint16_t x, bool bf16)
+{
+    return bf16 ? bf16_to_f32(x) : f16_to_f32(x);
+}
+
+/* As strewn, 16 products at once. */
+static uint32_t want_of(const Sample &s, int i, int j, bool bf16)
+{
+    uint16_t column[16];
+    double plain = s.c[i][j];
+    for (int k = 0; k < 16; k++) {
+        column[k] = s.b[k][j];
+        plain += static_cast<double>(number(s.a[i][k], bf16)) * number(column[k], bf16);
+    }
+    if (plain != plain)
+        return GPU_NAN;
+    return bits_of(std::isinf(plain) ? static_cast<float>(plain)
+                                     : model(s.c[i][j], s.a[i], column, 16, 25, bf16));
+}
+
+START_TEST(specials_among_others)
+{
+    int nans = 0, infinities = 0;
+    for (uint32_t n = 0; n < 20000; n++) {
+        Sample s;
+        bool bf16 = n % 2;
+        float got[2][8];
+        fill(s, bf16, bf16 ? (n % 4 == 1 ? 40 : 200) : 30, n % 3);
+        strew(s, bf16);
+        compute<1, true>(s, bf16, got);
+        for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 8; j++) {
+                uint32_t want = want_of(s, i, j, bf16);
+                ck_assert_msg(bits_of(got[i][j]) == want, "%a, not %a", got[i][j], float_of(want));
+                nans += want == GPU_NAN;
+                infinities += want << 1 == 0xff000000;
+            }
+    }
+    ck_assert_int_gt(nans, 10000);
+    ck_assert_int_gt(infinities, 10000);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("simulator");
@@ -315,6 +374,7 @@ int main(void)
     tcase_add_test(tests, largest);
     tcase_add_test(tests, cut_off);
     tcase_add_test(tests, specials);
+    tcase_add_test(tests, specials_among_others);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
