@@ -478,17 +478,5 @@ std::vector<std::unique_ptr<Program>> parse(const std::string &file, const std::
     return Parser(file, text).run();
 }
 
-std::string Program::register_name(int32_t place) const
-{
-    for (const Registers &family : registers) {
-        int32_t words = static_cast<int32_t>((family.size + 3) / 4);
-        int32_t number = (place - family.first) / words;
-        int32_t count = static_cast<int32_t>(family.count ? family.count : 1);
-        if (place >= family.first && number < count)
-            return family.count ? family.prefix + std::to_string(number) : family.prefix;
-    }
-    return "a number";
-}
-
 } // namespace ptx
 } // namespace simulator

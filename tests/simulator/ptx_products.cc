@@ -37,7 +37,7 @@ static void check_fence(const Run &run, int32_t place, uint32_t copy)
 {
     if (run.fenced[copy] != run.r[place])
         fault("%s changes between wgmma.fence and the product",
-              run.program->register_name(place).c_str());
+              run.program->register_name(place, *run.at).c_str());
 }
 
 /* c: nobody else may touch them; where it is not read, it need not have a value. */

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -99,7 +100,12 @@ struct Program {
     std::vector<Instruction> code;
     std::vector<int32_t> operands;
 
-    std::string register_name(int32_t place) const;
+    /* Where registers were before they shared places: [operand]; of those that share none. */
+    std::vector<int32_t> names;
+    std::map<int32_t, int32_t> alone;
+
+    /* Of an operand of the instruction. */
+    std::string register_name(int32_t place, const Instruction &in) const;
 };
 
 /* What is wrong with a text, with file and line. */
@@ -110,14 +116,17 @@ struct Error : std::runtime_error {
 /* All kernels of a text. Throws Error. */
 std::vector<std::unique_ptr<Program>> parse(const std::string &file, const std::string &text);
 
+/* Registers that are not alive at the same time get the same place. Once. */
+void share_places(Program &program);
+
 /* Addresses of parameters; generic addresses of parameters and of shared memory. */
 constexpr uint64_t PARAMS = 0x1000;
 constexpr uint64_t PARAM_WINDOW = 0x7d00000000000000, SHARED_WINDOW = 0x7e00000000000000;
 constexpr uint64_t WINDOW_SIZE = 1ull << 32;
 
-/* The kernel as execute() takes it. `like`: what the host knows of it; throws Error where the
- * program has other parameters or launch bounds. */
-Kernel make_kernel(const Program &program, const Kernel &like);
+/* The kernel as execute() takes it, once for a program. `like`: what the host knows of it; throws
+ * Error where the program has other parameters or launch bounds. */
+Kernel make_kernel(Program &program, const Kernel &like);
 
 /* The kernel of that name in the files of $DRAFT_SIMULATOR_PTX, in place of `kernel`; `kernel`
  * where the variable is not set. Throws Error. */

@@ -107,7 +107,7 @@ static void entry(const void *)
 
 void bad_read(const Run &run, int32_t place)
 {
-    std::string name = run.program->register_name(place);
+    std::string name = run.program->register_name(place, *run.at);
     if (run.state[place] & (PENDING | HELD))
         fault("reads %s, which belongs to a product that nobody has waited for", name.c_str());
     fault("reads %s, which has no value yet", name.c_str());
@@ -115,7 +115,7 @@ void bad_read(const Run &run, int32_t place)
 
 void bad_write(const Run &run, int32_t place)
 {
-    std::string name = run.program->register_name(place);
+    std::string name = run.program->register_name(place, *run.at);
     if (place < 0)
         fault("writes a number");
     fault("writes %s, which belongs to a product that nobody has waited for", name.c_str());
@@ -144,7 +144,7 @@ std::string place_of(const Run &run)
 
 /* ---- Kernels ---- */
 
-Kernel make_kernel(const Program &program, const Kernel &like)
+Kernel make_kernel(Program &program, const Kernel &like)
 {
     if (program.params != like.params)
         throw Error(program.file + ": " + program.name + ": other parameters than the host has");
@@ -158,6 +158,7 @@ Kernel make_kernel(const Program &program, const Kernel &like)
             throw Error(program.file + ": " + program.name + ": parameters with a gap");
         end += program.params[i];
     }
+    share_places(program);
     Kernel kernel = like;
     kernel.entry = entry;
     kernel.program = &program;
