@@ -126,7 +126,7 @@ void Parser::top_level()
 /* Behind .shared or .param. Size 0: what the launch says. */
 Declared Parser::array()
 {
-    uint64_t alignment = 1, count = 1;
+    uint64_t alignment = 0, count = 1;
     bool extent = false;
     if (words_.now() == ".align") {
         words_.take();
@@ -134,6 +134,7 @@ Declared Parser::array()
     }
     uint32_t size = type_of(words_).size;
     std::string_view name = words_.name();
+    alignment = alignment ? alignment : size;
     while (words_.accept('[')) {
         count *= words_.at(']') ? 0 : words_.number();
         extent = true;
@@ -142,7 +143,7 @@ Declared Parser::array()
     uint64_t most = extent && count == 0 ? DYNAMIC_ALIGNMENT : ARRAY_ALIGNMENT;
     if (words_.accept(';') && alignment > most)
         words_.fail("an array aligned to more than " + std::to_string(most) + " bytes");
-    if (count * size > UINT32_MAX || alignment > DYNAMIC_ALIGNMENT || alignment == 0)
+    if (count * size > UINT32_MAX || alignment > DYNAMIC_ALIGNMENT)
         words_.fail("an array that is not possible");
     if (words_.at(',') || words_.at(')')) /* a parameter */
         params_end_ = static_cast<uint32_t>((params_end_ + alignment - 1) / alignment * alignment);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which registers share a place. nvcc numbers thousands, of which a few hundred are alive at a time:
- * those of all threads of a block then fit a cache. Registers that may be read before they were
- * written, and those of products of warp groups, share none, so that what is said of a place is
- * true of its register. */
+ * Which registers share a place. nvcc numbers thousands, of which a few hundred are alive at a
+ * time: those of all threads of a block then fit a cache. Registers that may be read before they
+ * were written, and those of products of warp groups, share none, so that what is said of a place
+ * is true of its register. */
 #include <algorithm>
 #include <cstring>
 
