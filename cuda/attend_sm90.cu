@@ -3,7 +3,8 @@
 // attend for sm_90a: tiles by tensor maps, products of warp groups.
 //
 //   thread block   one on each multiprocessor; takes query blocks in their work order
-//   warp group 0   one warp of it brings tiles: attend_sm90_bring.cuh
+//   warp group 0   one warp of it brings tiles: attend_sm90_bring.cuh; another looks for the next
+//                  query block: attend_sm90_next.cuh
 //   groups 1, 2    multiply, 64 query rows each: attend_sm90_multiply.cuh
 //   step           one key block of DRAFT_BLOCK slots
 //   shared memory  q, out, stages of k and of v: 2 each for dim 128, 192 KB; 4 for dim 64, 160 KB,
@@ -76,8 +77,11 @@ DEVICE void attend(const draft_args &a, const cuda_tensor_maps &maps)
     block_barrier();
     if (uniform(thread_id() / WARP_GROUP) == 0) {
         give_registers<BRING_REGISTERS>();
-        if (uniform(warp_id()) == 0)
+        u32 warp = uniform(warp_id());
+        if (warp == 0)
             bring<DIM, TAIL>(a, maps, tiles, signals);
+        else if (warp == 1)
+            find_items<TAIL>(a, signals);
     } else {
         take_registers<MULTIPLY_REGISTERS>();
         multiply<T, DIM, TAIL>(a, maps, tiles, signals);

@@ -43,15 +43,18 @@ template <u32 DIM> struct Tiles {
 constexpr u32 MASK_WORDS = ROWS / 32;
 constexpr u32 BIAS_PAIRS = DRAFT_BLOCK / 2;
 
-// Barriers: a tile is full (it has come), or empty (all warps that multiply are done with it).
-constexpr u32 Q_FULL = 0, Q_EMPTY = 1, K_FULL = 2, K_EMPTY = K_FULL + MOST_STAGES,
-              V_FULL = K_EMPTY + MOST_STAGES, V_EMPTY = V_FULL + MOST_STAGES,
-              BARRIERS = V_EMPTY + MOST_STAGES;
+// Barriers: a tile is full (it has come), or empty (all warps that multiply are done with it). So
+// is the next item: it is known, or may be looked for.
+constexpr u32 Q_FULL = 0, Q_EMPTY = 1, NEXT_FULL = 2, NEXT_EMPTY = 3, K_FULL = 4,
+              K_EMPTY = K_FULL + MOST_STAGES, V_FULL = K_EMPTY + MOST_STAGES,
+              V_EMPTY = V_FULL + MOST_STAGES, BARRIERS = V_EMPTY + MOST_STAGES;
 
 // Words that come with a tile: with q the item, its steps and how many of them are of pooled keys,
-// with k the key block's class and tokens as in draft_span, or POOLED.
+// with k the key block's class and tokens as in draft_span, or POOLED. NEXT: those of q, of the
+// next item.
 constexpr u32 POOLED = DRAFT_CLASSES << 8;
-constexpr u32 ITEM = 0, STEPS = 1, POOLED_STEPS = 2, SPANS = 3, MESSAGES = SPANS + MOST_STAGES;
+constexpr u32 ITEM = 0, STEPS = 1, POOLED_STEPS = 2, ITEM_WORDS = 3, NEXT = ITEM_WORDS,
+              SPANS = NEXT + ITEM_WORDS, MESSAGES = SPANS + MOST_STAGES;
 constexpr u32 NO_ITEM = 0xffffffffu;
 
 struct Signals {
@@ -69,6 +72,8 @@ struct Signals {
         u32 warps = GROUPS * WARP_GROUP / WARP;
         barrier_init(at(Q_FULL), 1);
         barrier_init(at(Q_EMPTY), warps);
+        barrier_init(at(NEXT_FULL), 1);
+        barrier_init(at(NEXT_EMPTY), 1);
         for (u32 i = 0; i < MOST_STAGES; i++) {
             barrier_init(at(K_FULL + i), 1);
             barrier_init(at(K_EMPTY + i), warps);
@@ -78,6 +83,14 @@ struct Signals {
         barriers_ready();
     }
 };
+
+// All lanes of the warp are done with what the barrier stands for.
+DEVICE void release(const Signals &signals, u32 barrier)
+{
+    warp_barrier();
+    if (lane_id() == 0)
+        barrier_arrive(signals.at(barrier));
+}
 
 // Which stage a step uses, and the parity of its barriers. Steps are counted from the first of the
 // thread block on.

@@ -3,7 +3,7 @@
 // attend_sm90: the warp that brings tiles. Video tiles come by tensor map, one lane; text, whose
 // padding may hold anything, by copies of all lanes, with zeros for what does not count.
 #pragma once
-#include "attend_sm90_tail.cuh"
+#include "attend_sm90_next.cuh"
 
 // A block as it is brought: video by the coordinates of its tile, text by its first token; pooled
 // keys by the first and the head of keys, counted over all samples.
@@ -136,14 +136,6 @@ struct Pooled {
     }
 };
 
-DEVICE Pooled pooled_of(const draft_args &a, const Work &w)
-{
-    Pooled p = {bias_row(a, w), 0, 0};
-    if (has_pooled(a, w))
-        p.count = count_pooled(bias_at(a, p.row), geometry_of(a)->video_blocks);
-    return p;
-}
-
 template <u32 DIM, bool TAIL>
 DEVICE void bring_k(const draft_args &a, const cuda_tensor_maps &maps, const Tensor &k,
                     const Source &source, u32 bias_row, const Tiles<DIM> &tiles,
@@ -191,23 +183,24 @@ DEVICE void bring(const draft_args &a, const cuda_tensor_maps &maps, const Tiles
                   const Signals &signals)
 {
     Geometry g = geometry_of(a);
-    u32 items = g->batch * g->heads * g->blocks, step = 0, had_text = 0;
+    Shared<u32> next = signals.messages + NEXT;
+    u32 step = 0, had_text = 0;
     for (u32 turn = 0;; turn++) {
-        u32 item = lane_id() == 0 ? atomic_add(next_item(a), 1) : 0;
-        item = warp_shuffle(item, 0);
-        bool more = item < items;
+        barrier_wait(signals.at(NEXT_FULL), turn % 2);
+        u32 item = next[ITEM], count = next[STEPS];
+        bool more = item != NO_ITEM;
         Work w = work_of(a, more ? item : 0);
-        u32 kv_head = w.head / g->group, count = more ? count_of(a, w) : 0;
+        u32 kv_head = w.head / g->group, near = count > AHEAD<DIM> ? count - AHEAD<DIM> : 0;
         Tensor k = {&maps.k, head_at(a.k, w.sample, a.k_batch, kv_head, a.k_head), a.k_token,
                     w.sample * maps.k_index.batch + kv_head * maps.k_index.head};
         Tensor v = {&maps.v, head_at(a.v, w.sample, a.v_batch, kv_head, a.v_head), a.v_token,
                     w.sample * maps.v_index.batch + kv_head * maps.v_index.head};
-        List list = {list_of(a, w), w.sample, count, {}};
         Pooled pooled = {};
-        if (TAIL && more) {
-            pooled = pooled_of(a, w);
-            count += pooled.count;
-        }
+        if (TAIL)
+            pooled = {bias_row(a, w), next[POOLED_STEPS], 0};
+        List list = {list_of(a, w), w.sample, count - pooled.count, {}};
+        if (near == 0)
+            release(signals, NEXT_EMPTY);
         Source now = {};
         if (count > 0) { // does not wait for the end of the last item
             now = pooled.count > 0 ? pooled.entry(a) : list.entry(a, 0);
@@ -215,7 +208,7 @@ DEVICE void bring(const draft_args &a, const cuda_tensor_maps &maps, const Tiles
         }
         barrier_wait(signals.at(Q_EMPTY), turn % 2 ^ 1);
         if (lane_id() == 0) {
-            signals.messages[ITEM] = more ? item : NO_ITEM;
+            signals.messages[ITEM] = item;
             signals.messages[STEPS] = count;
             if (TAIL)
                 signals.messages[POOLED_STEPS] = pooled.count;
@@ -229,6 +222,8 @@ DEVICE void bring(const draft_args &a, const cuda_tensor_maps &maps, const Tiles
                     w.sample * maps.q_index.batch + w.head * maps.q_index.head};
         bring_tile<DIM>(a, q, source_of(a, w.sample, w.block), tiles.q(), signals.at(Q_FULL));
         for (u32 n = 1; n < count; n++) {
+            if (n == near)
+                release(signals, NEXT_EMPTY);
             Source before = now;
             now = n < pooled.count ? pooled.entry(a) : list.entry(a, n - pooled.count);
             bring_k<DIM, TAIL>(a, maps, k, now, pooled.row, tiles, signals, step + n);

@@ -36,13 +36,6 @@ DEVICE void mask_logits(f32 (&s)[LOGITS], const Signals &signals, u32 info)
 
 // ---- Steps --------------------------------------------------------------------------------------
 
-DEVICE void release(const Signals &signals, u32 barrier)
-{
-    warp_barrier();
-    if (lane_id() == 0)
-        barrier_arrive(signals.at(barrier));
-}
-
 // The operands in shared memory, in uniform registers, which products take them from.
 template <u32 DIM> DEVICE u64 k_matrix(const Tiles<DIM> &tiles, u32 n)
 {
