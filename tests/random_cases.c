@@ -288,9 +288,13 @@ static void draw_unsaid(struct rng *r, struct random_case *c)
     random_case_settle(c);
 }
 
+/* Simulated devices take seconds for a run of a hundred query blocks, and a step is up to ten. */
 static void draw_steps(struct rng *r, struct random_case *c)
 {
-    c->step_count = one_in(r, 3) ? 0 : 1 + rng_below(r, RANDOM_MOST_STEPS);
+    const struct draft_shape *s = &c->test.params.shape;
+    uint32_t rows = tiles_of(&c->test.params) * s->heads * at_least(s->batch, 1);
+    uint32_t most = rows > 200 ? 0 : rows > 100 ? 1 : rows > 30 ? 2 : RANDOM_MOST_STEPS;
+    c->step_count = one_in(r, 3) ? 0 : at_most(1 + rng_below(r, RANDOM_MOST_STEPS), most);
     c->variant = (uint32_t)rng_next(r);
     for (uint32_t i = 0; i < RANDOM_MOST_STEPS; i++) {
         c->steps[i].kind = (enum random_kind)rng_below(r, STEP_KINDS);

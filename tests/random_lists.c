@@ -217,7 +217,8 @@ static void compare_probe(struct walk *w, const struct draft_probe *found, bool 
 void walk_probe(struct walk *w)
 {
     uint32_t s = w->problem.grid.video_blocks, some[] = {0, 1, s, s + 5, UINT32_MAX, 2};
-    struct draft_probe_params params = {rng_next(&w->r), some[rng_below(&w->r, 6)]};
+    struct draft_probe_params params = {.seed = rng_next(&w->r)};
+    params.blocks = some[rng_below(&w->r, 6)];
     bool everything = (params.blocks ? params.blocks : 4) >= s;
     struct draft_probe *found = test_alloc(walk_heads(w), sizeof *found);
     struct draft_run_params run = w->rig.run;

@@ -52,17 +52,15 @@ static void strew(struct strange *s)
         uint32_t number = rng_below(&w->r, 3), kind = rng_below(&w->r, 4);
         const struct host_tensor *t = tensor_of(w, number);
         struct place *p = &s->places[s->count];
-        *p = (struct place){number,
-                            rng_below(&w->r, t->batch),
-                            rng_below(&w->r, t->heads),
-                            rng_below(&w->r, t->tokens),
-                            rng_below(&w->r, t->dim),
-                            kind < 2,
-                            false};
+        *p = (struct place){.tensor = number, .nan = kind < 2};
+        p->batch = rng_below(&w->r, t->batch);
+        p->head = rng_below(&w->r, t->heads);
+        p->token = rng_below(&w->r, t->tokens);
         if (is_taken(s, p))
             continue;
         s->count++;
-        p->d = rng_below(&w->r, 2) ? t->dim : p->d;
+        p->d = rng_below(&w->r, t->dim);
+        p->d = walk_one_in(w, 2) ? t->dim : p->d;
         p->read = oracle_token_valid(
             &w->problem.grid, w->problem.valid ? w->problem.valid[p->batch] : NULL, p->token);
         size_t size = type_size(t->type);
