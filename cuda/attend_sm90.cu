@@ -3,22 +3,24 @@
 // attend for sm_90a: tiles by tensor maps, products of warp groups.
 //
 //   thread block   one on each multiprocessor; takes query blocks in their work order
-//   warp group 0   one warp of it brings tiles: attend_sm90_bring.cuh; another looks for the next
-//                  query block: attend_sm90_next.cuh
+//   warp group 0   one warp of it brings tiles: attend_sm90_bring.cuh; one looks for the next query
+//                  block: attend_sm90_next.cuh; one stores: attend_sm90_store.cuh
 //   groups 1, 2    multiply, 64 query rows each: attend_sm90_multiply.cuh
 //   step           one key block of DRAFT_BLOCK slots
-//   shared memory  q, out, stages of k and of v: 2 each for dim 128, 192 KB; 4 for dim 64, 160 KB,
-//                  whose steps are half as long while memory takes as long to answer
+//   shared memory  q, which becomes out, of 2 query blocks; stages of k and of v: 2 each for dim
+//                  128, 192 KB; 4 for dim 64, 160 KB, whose steps are half as long while memory
+//                  takes as long to answer
 //
-//   brings     k(0) q  k(1) v(0)  k(2) v(1) ...  next q block's k(0) while the last is finished
+//   brings     k(0) q  k(1) v(0)  k(2) v(1) ...  k(0) q of the next while the last is finished
 //   group 1    qk(0) softmax(0) | qk(1) pv(0) | softmax(1)  | qk(2) pv(1) |
 //   group 2                       softmax(0)  | qk(1) pv(0) | softmax(1)  | ...
 //
 // draft_attend90_tail_*, for plans with a tail: the first steps are of pooled keys,
 // attend_sm90_tail.cuh.
 // The two groups take turns at the matrix units, so that the softmax of one runs under the products
-// of the other. Slots are numbered within the whole tile, and those outside the grid arrive as
-// zeros; a mask for each class of blocks keeps them out of the softmax.
+// of the other; from one query block to the next they do not wait for each other. Slots are
+// numbered within the whole tile, and those outside the grid arrive as zeros; a mask for each class
+// of blocks keeps them out of the softmax.
 // Bound by the matrix units: 4 x 128 x 128 x DIM flops a step, for 512 x DIM bytes.
 #include "attend_sm90_bring.cuh"
 #include "attend_sm90_multiply.cuh"
@@ -68,8 +70,9 @@ DEVICE void attend(const draft_args &a, const cuda_tensor_maps &maps)
     SHARED_ARRAY(u32, masks, DRAFT_CLASS_TEXT * MASK_WORDS);
     SHARED_ARRAY(u32, messages, MESSAGES);
     SHARED_ARRAY(BiasPair, biases, TAIL ? STAGES<DIM> * BIAS_PAIRS : 1);
-    Tiles<DIM> tiles = {(shared_address(dynamic_shared<Unit>()) + 1023) / 1024 * 1024};
-    Signals signals = {shared_address<u64>(barriers), messages, masks, biases};
+    // uniform: or the compiler makes these addresses again in each step, from a special register
+    Tiles<DIM> tiles = {uniform((shared_address(dynamic_shared<Unit>()) + 1023) / 1024 * 1024)};
+    Signals signals = {uniform(shared_address<u64>(barriers)), messages, masks, biases};
     if (thread_id() == 0)
         signals.init();
     fill_masks(geometry_of(a), masks);
@@ -82,9 +85,11 @@ DEVICE void attend(const draft_args &a, const cuda_tensor_maps &maps)
             bring<DIM, TAIL>(a, maps, tiles, signals);
         else if (warp == 1)
             find_items<TAIL>(a, signals);
+        else if (warp == 2)
+            store_items<DIM>(a, maps, tiles, signals);
     } else {
         take_registers<MULTIPLY_REGISTERS>();
-        multiply<T, DIM, TAIL>(a, maps, tiles, signals);
+        multiply<T, DIM, TAIL>(a, tiles, signals);
     }
 }
 

@@ -20,13 +20,10 @@ template <u32 DIM> struct Tiles {
     static constexpr u32 TILE = DIM / 64 * PART_BYTES, BYTES = (2 + 2 * STAGES<DIM>) * TILE;
     u32 base; // 1024 bytes aligned
 
-    DEVICE u32 q() const
+    // q of every other item, and what it becomes: out, each row where its q was.
+    DEVICE u32 q(u32 place) const
     {
-        return base;
-    }
-    DEVICE u32 out() const
-    {
-        return base + TILE;
+        return base + place * TILE;
     }
     DEVICE u32 k(u32 stage) const
     {
@@ -43,9 +40,12 @@ template <u32 DIM> struct Tiles {
 constexpr u32 MASK_WORDS = ROWS / 32;
 constexpr u32 BIAS_PAIRS = DRAFT_BLOCK / 2;
 
-// Barriers: a tile is full (it has come), or empty (all warps that multiply are done with it). So
-// is the next item: it is known, or may be looked for.
-constexpr u32 Q_FULL = 0, Q_EMPTY = 1, NEXT_FULL = 2, NEXT_EMPTY = 3, K_FULL = 4,
+// Barriers: a tile is full (it has come), or empty (all warps that multiply are done with it). q of
+// a place becomes out, and is empty when that has left. The next item is known, or may be looked
+// for.
+constexpr u32 PLACES = 2; // of q
+constexpr u32 Q_FULL = 0, OUT_FULL = Q_FULL + PLACES, Q_EMPTY = OUT_FULL + PLACES,
+              NEXT_FULL = Q_EMPTY + PLACES, NEXT_EMPTY = NEXT_FULL + 1, K_FULL = NEXT_EMPTY + 1,
               K_EMPTY = K_FULL + MOST_STAGES, V_FULL = K_EMPTY + MOST_STAGES,
               V_EMPTY = V_FULL + MOST_STAGES, BARRIERS = V_EMPTY + MOST_STAGES;
 
@@ -53,7 +53,7 @@ constexpr u32 Q_FULL = 0, Q_EMPTY = 1, NEXT_FULL = 2, NEXT_EMPTY = 3, K_FULL = 4
 // with k the key block's class and tokens as in draft_span, or POOLED. NEXT: those of q, of the
 // next item.
 constexpr u32 POOLED = DRAFT_CLASSES << 8;
-constexpr u32 ITEM = 0, STEPS = 1, POOLED_STEPS = 2, ITEM_WORDS = 3, NEXT = ITEM_WORDS,
+constexpr u32 ITEM = 0, STEPS = 1, POOLED_STEPS = 2, ITEM_WORDS = 3, NEXT = PLACES * ITEM_WORDS,
               SPANS = NEXT + ITEM_WORDS, MESSAGES = SPANS + MOST_STAGES;
 constexpr u32 NO_ITEM = 0xffffffffu;
 
@@ -70,8 +70,11 @@ struct Signals {
     DEVICE void init() const
     {
         u32 warps = GROUPS * WARP_GROUP / WARP;
-        barrier_init(at(Q_FULL), 1);
-        barrier_init(at(Q_EMPTY), warps);
+        for (u32 i = 0; i < PLACES; i++) {
+            barrier_init(at(Q_FULL + i), 1);
+            barrier_init(at(OUT_FULL + i), warps);
+            barrier_init(at(Q_EMPTY + i), 1);
+        }
         barrier_init(at(NEXT_FULL), 1);
         barrier_init(at(NEXT_EMPTY), 1);
         for (u32 i = 0; i < MOST_STAGES; i++) {
@@ -102,6 +105,17 @@ template <u32 DIM> DEVICE u32 stage_of(u32 step)
 template <u32 DIM> DEVICE u32 parity_of(u32 step)
 {
     return step / STAGES<DIM> % 2;
+}
+
+// Of the items of a thread block, by their turn: where q lies, and the parity of its barriers.
+DEVICE u32 place_of(u32 turn)
+{
+    return turn % PLACES;
+}
+
+DEVICE u32 place_parity(u32 turn)
+{
+    return turn / PLACES % 2;
 }
 
 DEVICE Global<u32> next_item(const draft_args &a)

@@ -153,29 +153,36 @@ DEVICE void bring_k(const draft_args &a, const cuda_tensor_maps &maps, const Ten
     }
 }
 
-// had_text: bit i, stage i had rows behind the slots of tiles. Only v: masked logits may be
-// anything, but 0 x infinity is no number.
+// A tile whose rows behind the slots shall be zeros. had_text: bit `place`, they may be something
+// else now. Not k: masked logits may be anything. But 0 x infinity of v is no number, and rows of q
+// that nobody asked for shall not change the rounding of others.
+template <u32 DIM>
+DEVICE void bring_rows(const draft_args &a, const Tensor &tensor, const Source &source, u32 to,
+                       u32 full, u32 &had_text, u32 place)
+{
+    Geometry g = geometry_of(a);
+    if (source.is_text()) {
+        had_text |= 1u << place;
+    } else if (had_text >> place & 1) {
+        clear_tail<DIM>(to, g->tile_t * g->tile_h * g->tile_w);
+        had_text &= ~(1u << place);
+    }
+    bring_tile<DIM>(a, tensor, source, to, full);
+}
+
 template <u32 DIM, bool TAIL>
 DEVICE void bring_v(const draft_args &a, const cuda_tensor_maps &maps, const Tensor &v,
                     const Source &source, const Tiles<DIM> &tiles, const Signals &signals,
                     u32 step, u32 &had_text)
 {
-    Geometry g = geometry_of(a);
-    u32 stage = stage_of<DIM>(step), slots = g->tile_t * g->tile_h * g->tile_w;
+    u32 stage = stage_of<DIM>(step), to = tiles.v(stage), full = signals.at(V_FULL + stage);
     barrier_wait(signals.at(V_EMPTY + stage), parity_of<DIM>(step) ^ 1);
     if (TAIL && source.is_pooled()) {
         had_text |= 1u << stage;
-        bring_video<DIM>({&maps.tail_v, 0, 0, 0}, source, ROWS, tiles.v(stage),
-                         signals.at(V_FULL + stage));
-        return;
+        bring_video<DIM>({&maps.tail_v, 0, 0, 0}, source, ROWS, to, full);
+    } else {
+        bring_rows<DIM>(a, v, source, to, full, had_text, stage);
     }
-    if (source.is_text()) {
-        had_text |= 1u << stage;
-    } else if (had_text >> stage & 1) {
-        clear_tail<DIM>(tiles.v(stage), slots);
-        had_text &= ~(1u << stage);
-    }
-    bring_tile<DIM>(a, v, source, tiles.v(stage), signals.at(V_FULL + stage));
 }
 
 template <u32 DIM, bool TAIL>
@@ -206,21 +213,24 @@ DEVICE void bring(const draft_args &a, const cuda_tensor_maps &maps, const Tiles
             now = pooled.count > 0 ? pooled.entry(a) : list.entry(a, 0);
             bring_k<DIM, TAIL>(a, maps, k, now, pooled.row, tiles, signals, step);
         }
-        barrier_wait(signals.at(Q_EMPTY), turn % 2 ^ 1);
+        u32 place = place_of(turn), full = signals.at(Q_FULL + place);
+        Shared<u32> message = signals.messages + place * ITEM_WORDS;
+        barrier_wait(signals.at(Q_EMPTY + place), place_parity(turn) ^ 1);
         if (lane_id() == 0) {
-            signals.messages[ITEM] = item;
-            signals.messages[STEPS] = count;
+            message[ITEM] = item;
+            message[STEPS] = count;
             if (TAIL)
-                signals.messages[POOLED_STEPS] = pooled.count;
+                message[POOLED_STEPS] = pooled.count;
         }
         if (!more) {
             if (lane_id() == 0)
-                barrier_arrive(signals.at(Q_FULL));
+                barrier_arrive(full);
             return;
         }
         Tensor q = {&maps.q, head_at(a.q, w.sample, a.q_batch, w.head, a.q_head), a.q_token,
                     w.sample * maps.q_index.batch + w.head * maps.q_index.head};
-        bring_tile<DIM>(a, q, source_of(a, w.sample, w.block), tiles.q(), signals.at(Q_FULL));
+        bring_rows<DIM>(a, q, source_of(a, w.sample, w.block), tiles.q(place), full, had_text,
+                        MOST_STAGES + place);
         for (u32 n = 1; n < count; n++) {
             if (n == near)
                 release(signals, NEXT_EMPTY);

@@ -161,12 +161,12 @@ DEVICE void more_steps(f32 (&out)[DIM / 2], u32 (&p)[ROWS / 16][4], Rows &rows,
 // `pooled` ones of pooled keys.
 template <class T, u32 DIM, bool TAIL>
 DEVICE void multiply_steps(f32 (&out)[DIM / 2], Rows &rows, f32 scale, u32 full_slots,
-                           const Tiles<DIM> &tiles, const Signals &signals, u32 first, u32 end,
-                           u32 pooled)
+                           const Tiles<DIM> &tiles, const Signals &signals, u32 q, u32 first,
+                           u32 end, u32 pooled)
 {
     u32 group = uniform(thread_id() / WARP_GROUP) - 1, n = first + 1;
     Steps<DIM> x = {tiles, signals, scale, full_slots, group,
-                    row_matrix(tiles.q() + group * GROUP_ROWS * ROW_BYTES)};
+                    row_matrix(uniform(q + group * GROUP_ROWS * ROW_BYTES))};
     u32 p[ROWS / 16][4];
     if (TAIL && pooled > 0) {
         first_step<T, true>(p, rows, x, first);
@@ -176,7 +176,6 @@ DEVICE void multiply_steps(f32 (&out)[DIM / 2], Rows &rows, f32 scale, u32 full_
         first_step<T, false>(p, rows, x, first);
     }
     more_steps<T, false>(out, p, rows, x, n, end);
-    release(signals, Q_EMPTY);
     u64 v = v_matrix(tiles, end - 1);
     barrier_wait(signals.at(V_FULL + stage_of<DIM>(end - 1)), parity_of<DIM>(end - 1));
     keep(out);
@@ -190,8 +189,7 @@ DEVICE void multiply_steps(f32 (&out)[DIM / 2], Rows &rows, f32 scale, u32 full_
 // ---- All query blocks ---------------------------------------------------------------------------
 
 template <class T, u32 DIM, bool TAIL>
-DEVICE void multiply(const draft_args &a, const cuda_tensor_maps &maps, const Tiles<DIM> &tiles,
-                     const Signals &signals)
+DEVICE void multiply(const draft_args &a, const Tiles<DIM> &tiles, const Signals &signals)
 {
     Geometry g = geometry_of(a);
     f32 scale = g->scale * LOG2_E;
@@ -201,23 +199,23 @@ DEVICE void multiply(const draft_args &a, const cuda_tensor_maps &maps, const Ti
     if (group == 1)
         group_arrive(TURN, ALL_THREADS); // group 0 begins
     for (u32 turn = 0;; turn++) {
-        barrier_wait(signals.at(Q_FULL), turn % 2);
-        u32 item = uniform(signals.messages[ITEM]), steps = uniform(signals.messages[STEPS]);
-        u32 pooled = TAIL ? uniform(signals.messages[POOLED_STEPS]) : 0;
+        u32 place = place_of(turn), q = tiles.q(place);
+        Shared<u32> message = signals.messages + place * ITEM_WORDS;
+        barrier_wait(signals.at(Q_FULL + place), place_parity(turn));
+        u32 item = uniform(message[ITEM]), steps = uniform(message[STEPS]);
+        u32 pooled = TAIL ? uniform(message[POOLED_STEPS]) : 0;
         if (item == NO_ITEM)
             break;
         Rows rows = NO_KEYS;
         f32 out[DIM / 2];
         UNROLL for (u32 i = 0; i < DIM / 2; i++) out[i] = 0;
         if (steps > 0)
-            multiply_steps<T, DIM, TAIL>(out, rows, scale, full_slots, tiles, signals, step,
+            multiply_steps<T, DIM, TAIL>(out, rows, scale, full_slots, tiles, signals, q, step,
                                          step + steps, pooled);
-        else
-            release(signals, Q_EMPTY);
         step += steps;
-        store<T, DIM>(a, maps, work_of(a, item), rows, out, tiles, signals);
+        finish<T, DIM>(a, work_of(a, item), rows, out, q, signals);
+        release(signals, OUT_FULL + place);
     }
-    tensor_store_wait_read();
     if (group == 0)
         group_barrier(TURN, ALL_THREADS); // takes the turn that is left
 }

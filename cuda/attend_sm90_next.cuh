@@ -7,7 +7,7 @@
 #include "attend_sm90_tail.cuh"
 
 // Steps before the end of an item at which the next is looked for. No sooner, so that the last
-// items of all go to whoever is free. A step of DIM 128 keeps the matrix units busy for 2048 cycles.
+// items of all go to whoever is free. A step of dim 128 is 2048 cycles of the matrix units.
 template <u32 DIM> constexpr u32 AHEAD = 1024 / DIM;
 
 // Steps of pooled keys.
