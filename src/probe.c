@@ -127,7 +127,7 @@ static draft_status run_estimate(const struct probe *p, const float *factors, do
                 error += (p->now[at] - p->exact[at]) * (p->now[at] - p->exact[at]);
                 square += p->exact[at] * p->exact[at];
             }
-        errors[h] = square > 0 ? sqrt(error / square) : 0;
+        errors[h] = square == 0 ? 0 : sqrt(error / square); /* NaN where out has some */
     }
     return status;
 }

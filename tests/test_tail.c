@@ -498,6 +498,28 @@ START_TEST(a_probe_does_no_harm)
 }
 END_TEST
 
+/* What is not a number has no error of 0; the other head's is as it would be. */
+START_TEST(a_probe_tells_of_nan)
+{
+    struct test_case test = plain_case(DRAFT_SCORER_MEAN, (draft_tail)(DRAFT_TAIL_DROP + _i), 0.7);
+    const struct draft_probe_params all = {.blocks = 1000};
+    for (size_t d = 0; d < device_count && cells_take(&devices[d], &test); d++) {
+        struct problem problem;
+        struct rig rig;
+        struct draft_probe clean[2], found[2];
+        rig_start(&rig, &problem, &devices[d], &test);
+        OK(draft_probe_run(rig.plan, &rig.run, &all, clean));
+        size_t size = type_size(problem.v.type);
+        buffer_put(&rig.v, tensor_row(&problem.v, 0, 7, 1) * size, (uint8_t[]){255, 255, 255, 255},
+                   size);
+        OK(draft_probe_run(rig.plan, &rig.run, &all, found));
+        ck_assert(isnan(found[1].error) && found[1].factor >= 0 && found[1].factor <= 1.5);
+        ck_assert(found[0].error == clean[0].error && found[0].factor == clean[0].factor);
+        rig_finish(&rig, &problem);
+    }
+}
+END_TEST
+
 START_TEST(heads_get_by_their_errors)
 {
     const double sparsities[] = {0.9, 0.8, 0.6};
@@ -567,6 +589,7 @@ int main(int argc, char **argv)
     tcase_add_test(tests, old_lists_serve_new_tensors);
     tcase_add_loop_test(tests, a_probe_of_everything_is_the_error, 0, 4);
     tcase_add_test(tests, a_probe_does_no_harm);
+    tcase_add_loop_test(tests, a_probe_tells_of_nan, 0, 4);
     tcase_add_test(tests, heads_get_by_their_errors);
     tcase_add_loop_test(tests, each_row_has_its_floor, 0, 3);
     suite_add_tcase(suite, tests);
