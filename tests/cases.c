@@ -20,7 +20,7 @@ static const uint32_t valid_nobody[][2] = {{0, 0}, {140, 0}};
 #define DIM_CASE(number, kind, label)                                                              \
     {                                                                                              \
         .name = "dim " #number " " label,                                                          \
-        .params = {.shape = {GRID(2, 10, 19), .suffix = 21, .heads = 2, .dim = number},            \
+        .params = {.shape = {GRID(1, 10, 19), .suffix = 21, .heads = 2, .dim = number},            \
                    .type = kind,                                                                   \
                    TILE(1, 8, 16),                                                                 \
                    .sparsity = 0.5},                                                               \
@@ -39,17 +39,28 @@ static const uint32_t valid_nobody[][2] = {{0, 0}, {140, 0}};
                    .sparsity = share},                                                             \
     }
 
-/* A rule on a grid with 12 blocks and some text. */
+/* A rule on a grid with 12 small blocks and some text. */
 #define RULE_CASE(label, ...)                                                                      \
     {                                                                                              \
         .name = "rule " label,                                                                     \
-        .params = {.shape = {GRID(3, 10, 19), .prefix = 9, .heads = 3, .dim = 32},                 \
+        .params = {.shape = {GRID(3, 5, 9), .prefix = 9, .heads = 3, .dim = 32},                   \
                    .type = DRAFT_F32,                                                              \
+                   TILE(1, 4, 8),                                                                  \
+                   __VA_ARGS__},                                                                   \
+    }
+
+/* The paper's rule has the paper's tile. */
+#define PAPER_CASE(label, ...)                                                                     \
+    {                                                                                              \
+        .name = "rule paper " label,                                                               \
+        .params = {.shape = {GRID(2, 10, 19), .prefix = 9, .heads = 3, .dim = 32},                 \
+                   .type = DRAFT_F32,                                                              \
+                   .rule = DRAFT_RULE_PAPER,                                                       \
                    TILE(1, 8, 16),                                                                 \
                    __VA_ARGS__},                                                                   \
     }
 
-/* The same without text: rows may stay empty. */
+/* Blocks of the paper's size without text: rows may stay empty. */
 #define BARE_CASE(label, ...)                                                                      \
     {                                                                                              \
         .name = "bare " label,                                                                     \
@@ -275,10 +286,10 @@ static struct test_case table[] = {
     RULE_CASE("mass tiny", .rule = DRAFT_RULE_MASS, .mass = 1e-6, .force = DRAFT_FORCE_NOT_SELF),
     RULE_CASE("mass forced", .rule = DRAFT_RULE_MASS, .mass = 0.5,
               .force = DRAFT_FORCE_FIRST_FRAME | DRAFT_FORCE_NEIGHBOURS),
-    RULE_CASE("paper 0", .rule = DRAFT_RULE_PAPER),
-    RULE_CASE("paper 0.5", .rule = DRAFT_RULE_PAPER, .sparsity = 0.5),
-    RULE_CASE("paper 0.99", .rule = DRAFT_RULE_PAPER, .sparsity = 0.99),
-    RULE_CASE("paper sparsities", .rule = DRAFT_RULE_PAPER, .head_sparsity = three_sparsities),
+    PAPER_CASE("0", .sparsity = 0),
+    PAPER_CASE("0.5", .sparsity = 0.5),
+    PAPER_CASE("0.99", .sparsity = 0.99),
+    PAPER_CASE("sparsities", .head_sparsity = three_sparsities),
     RULE_CASE("scale", .sparsity = 0.7, .scale = 0.7f),
     RULE_CASE("scale below 0", .sparsity = 0.7, .scale = -0.3f),
 

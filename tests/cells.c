@@ -30,12 +30,12 @@ static void make_means(const struct problem *p, float *to, uint32_t heads, bool 
 static void make_lists(struct inputs *in)
 {
     static const double few[] = {0, 0.15, 0.5, 1}, many[] = {0, 0.05, 0.15, 0.5};
-    /* One row in 16 keeps half of the blocks, where each has hundreds of others. */
+    /* One row in 16 keeps half of the blocks, where each has a hundred others. */
     static const double most[] = {0,    0,    0.005, 0.005, 0.005, 0.005, 0.01, 0.01,
                                   0.01, 0.01, 0.02,  0.02,  0.02,  0.05,  0.1,  0.5};
     const struct problem *p = &in->problem;
     size_t blocks = p->grid.blocks, heads = (size_t)p->batch * p->heads;
-    const double *shares = blocks > 200 ? most : blocks > 16 ? many : few; /* these are slow */
+    const double *shares = blocks > 100 ? most : blocks > 16 ? many : few; /* these are slow */
     uint32_t kinds = shares == most ? 16 : 4;
     struct rng r = rng_of(p->test->name, 'l');
     uint8_t *kept = test_alloc(blocks * blocks, 1);
