@@ -40,6 +40,7 @@ const struct {
     ERROR(CUDA_ERROR_NO_DEVICE, "no device"),
     ERROR(CUDA_ERROR_INVALID_DEVICE, "no such device"),
     ERROR(CUDA_ERROR_INVALID_IMAGE, "not an image of kernels"),
+    ERROR(CUDA_ERROR_INVALID_PTX, "PTX that cannot be run"),
     ERROR(CUDA_ERROR_INVALID_CONTEXT, "no such context, or none is current"),
     ERROR(CUDA_ERROR_NO_BINARY_FOR_GPU, "the image has nothing for this device"),
     ERROR(CUDA_ERROR_INVALID_HANDLE, "no such object"),

@@ -15,6 +15,7 @@ namespace ptx
 typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
+typedef int16_t s16;
 typedef int32_t s32;
 typedef int64_t s64;
 typedef float f32;
@@ -168,6 +169,15 @@ static void multiply_high(Run &run, const int32_t *o)
 static void count_ones(Run &run, const int32_t *o)
 {
     put<u32>(run, o[0], static_cast<u32>(__builtin_popcount(get<u32>(run, o[1]))));
+}
+
+/* Of 64 bits, a low and b high, the high word or the low one; by 32 at most. */
+template <bool left, bool wraps> static void shift_funnel(Run &run, const int32_t *o)
+{
+    u64 both = static_cast<u64>(get<u32>(run, o[2])) << 32 | get<u32>(run, o[1]);
+    u32 by = get<u32>(run, o[3]);
+    by = wraps ? by % 32 : by < 32 ? by : 32;
+    put<u32>(run, o[0], static_cast<u32>(left ? both << by >> 32 : both >> by));
 }
 
 /* bfi d, a, b, position, length: bits of a into b. */
@@ -368,6 +378,10 @@ static const std::vector<Opcode> COMPUTE = {
     {"not.pred", "Pp", unary<bool, inverse<bool>>},
     {"not.b32", "Dd", unary<u32, inverse<u32>>},
     {"not.b64", "Qq", unary<u64, inverse<u64>>},
+    {"shf.l.wrap.b32", "Dddu", shift_funnel<true, true>},
+    {"shf.l.clamp.b32", "Dddu", shift_funnel<true, false>},
+    {"shf.r.wrap.b32", "Dddu", shift_funnel<false, true>},
+    {"shf.r.clamp.b32", "Dddu", shift_funnel<false, false>},
     {"shl.b32", "Ddu", shift_left<u32>},
     {"shl.b64", "Qqu", shift_left<u64>},
     {"shr.u32", "Uuu", shift_right<u32>},
@@ -409,11 +423,6 @@ static const std::vector<Opcode> CONVERT = {
     {"selp.f32", "Fffp", select<u32>},
     {"selp.b64", "Qqqp", select<u64>},
     {"selp.u64", "Lllp", select<u64>},
-    {"cvt.u64.u32", "Lu", convert<u32, u64>},
-    {"cvt.s64.s32", "Lu", convert<s32, s64>},
-    {"cvt.u32.u64", "Ul", convert<u64, u32>},
-    {"cvt.u64.u16", "Lh", convert<u16, u64>},
-    {"cvt.u32.u16", "Uh", convert<u16, u32>},
     {"cvt.rn.f32.u32", "Fu", convert<u32, f32>},
     {"cvt.rn.f32.s32", "Fu", convert<s32, f32>},
     {"cvt.rzi.u32.f32", "Uf", truncate},
@@ -421,6 +430,23 @@ static const std::vector<Opcode> CONVERT = {
     {"cvt.rn.bf16x2.f32", "Uff", pack<narrow_bf16>},
     {"cvt.f32.f16", "Fh", widen_f16},
 };
+
+template <class From> static void add_conversions(std::vector<Opcode> &to, const char *type)
+{
+    const char source = sizeof(From) == 8 ? 'l' : sizeof(From) == 4 ? 'u' : 'h';
+    const struct {
+        const char *type;
+        char written;
+        Handler run;
+    } FORMS[] = {
+        {"u16", 'H', convert<From, u16>}, {"s16", 'H', convert<From, s16>},
+        {"u32", 'U', convert<From, u32>}, {"s32", 'U', convert<From, s32>},
+        {"u64", 'L', convert<From, u64>}, {"s64", 'L', convert<From, s64>},
+    };
+    for (const auto &form : FORMS)
+        to.push_back(
+            {std::string("cvt.") + form.type + "." + type, {form.written, source}, form.run});
+}
 
 /* setp of one type; floats also in the forms that are true with NaN. */
 template <class T> static void add_comparisons(std::vector<Opcode> &to, const char *type)
@@ -452,6 +478,12 @@ static std::vector<Opcode> all_opcodes()
 {
     std::vector<Opcode> all = COMPUTE;
     all.insert(all.end(), CONVERT.begin(), CONVERT.end());
+    add_conversions<u16>(all, "u16");
+    add_conversions<s16>(all, "s16");
+    add_conversions<u32>(all, "u32");
+    add_conversions<s32>(all, "s32");
+    add_conversions<u64>(all, "u64");
+    add_conversions<s64>(all, "s64");
     add_comparisons<u32>(all, ".u32");
     add_comparisons<s32>(all, ".s32");
     add_comparisons<u32>(all, ".b32");

@@ -2,8 +2,11 @@
  *
  * PTX on the simulator: small programs whose results are known, programs that do wrong, and texts
  * that are none. test_ptx_group.cc has warp groups. */
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <unistd.h>
 
 #include "run_suite.h"
 #include "run_ptx.h"
@@ -47,6 +50,10 @@ static const struct result {
     {"shr.s32 %r1, -8, 1;", 0xfffffffc, 0xfffffffc, 0xfffffffc},
     {"shr.s32 %r1, -8, 40;", 0xffffffff, 0xffffffff, 0xffffffff},
     {"shr.s32 %r1, 8, 40;", 0, 0, 0},
+    {"shf.l.wrap.b32 %r1, -2147483648, 5, 33;", 11, 11, 11},
+    {"shf.l.clamp.b32 %r1, 7, 5, 33;", 7, 7, 7},
+    {"shf.r.wrap.b32 %r1, 6, 1, 33;", 0x80000003, 0x80000003, 0x80000003},
+    {"shf.r.clamp.b32 %r1, 7, 5, 33;", 5, 5, 5},
     {"shl.b64 %rd2, 1, 64; cvt.u32.u64 %r1, %rd2;", 0, 0, 0},
     {HIGH_WORD("shl.b64 %rd2, 1, 33;"), 2, 2, 2},
     /* Integers. */
@@ -61,6 +68,10 @@ static const struct result {
     {HIGH_WORD("mad.wide.u32 %rd2, -1, 2, 4294967296;"), 2, 2, 2},
     {HIGH_WORD("cvt.u64.u32 %rd2, -1;"), 0, 0, 0},
     {HIGH_WORD("cvt.s64.s32 %rd2, -1;"), 0xffffffff, 0xffffffff, 0xffffffff},
+    {"cvt.u16.u32 %rs1, 98303; cvt.s32.s16 %r1, %rs1;", 0x7fff, 0x7fff, 0x7fff},
+    {"cvt.u16.u32 %rs1, 65535; cvt.s32.s16 %r1, %rs1;", 0xffffffff, 0xffffffff, 0xffffffff},
+    {"cvt.u16.u32 %rs1, -2; cvt.u32.u16 %r1, %rs1;", 0xfffe, 0xfffe, 0xfffe},
+    {"cvt.u32.u64 %r1, 4294967303;", 7, 7, 7},
     {"div.u32 %r1, -1, 16;", 0x0fffffff, 0x0fffffff, 0x0fffffff},
     {"rem.u32 %r1, 100, 7;", 2, 2, 2},
     {"min.s32 %r1, -1, 1;", 0xffffffff, 0xffffffff, 0xffffffff},
@@ -296,6 +307,37 @@ START_TEST(not_what_the_host_has)
 }
 END_TEST
 
+static bool chosen(const Kernel &kernel)
+{
+    try {
+        const Kernel *found = ptx::choose_kernel(&kernel);
+        return found != &kernel && found->program && found->program->name == kernel.name;
+    } catch (const ptx::Error &) {
+        return false;
+    }
+}
+
+/* DRAFT_SIMULATOR_PTX: a folder that is not there, one with a kernel k, none. */
+START_TEST(folder)
+{
+    char name[] = "/tmp/draft-ptx-XXXXXX";
+    ck_assert(mkdtemp(name) != nullptr);
+    std::string file = std::string(name) + "/some.ptx";
+    std::ofstream(file) << ptx_text("mov.u32 %r1, 1;", 32);
+    Kernel k = {"k", nullptr, 8, {8}, 32, 0, nullptr}, other = k;
+    other.name = "other";
+    setenv("DRAFT_SIMULATOR_PTX", "/nowhere", 1);
+    ck_assert(!chosen(k));
+    setenv("DRAFT_SIMULATOR_PTX", name, 1);
+    ck_assert(chosen(k));
+    ck_assert(!chosen(other));
+    unsetenv("DRAFT_SIMULATOR_PTX");
+    ck_assert_ptr_eq(ptx::choose_kernel(&other), &other);
+    std::remove(file.c_str());
+    rmdir(name);
+}
+END_TEST
+
 START_TEST(end_of_a_kernel)
 {
     for (const char *end : {"", "@%p0 ret;", "add.s32 %r0, %r0, 1;"}) {
@@ -321,6 +363,7 @@ int main(void)
     tcase_add_loop_test(tests, faults, 0, sizeof(FAULTS) / sizeof(*FAULTS));
     tcase_add_loop_test(tests, errors, 0, sizeof(ERRORS) / sizeof(*ERRORS));
     tcase_add_test(tests, not_what_the_host_has);
+    tcase_add_test(tests, folder);
     tcase_add_test(tests, end_of_a_kernel);
     add_group_tests(tests);
     suite_add_tcase(suite, tests);
