@@ -404,6 +404,30 @@ static const std::vector<Opcode> COMPUTE = {
     {"lg2.approx.ftz.f32", "Ff", unary<f32, log2_approx>},
 };
 
+/* Of 16 bits, which nvcc takes where it knows that they suffice. */
+static const std::vector<Opcode> HALVES = {
+    {"add.s16", "Hhh", binary<u16, add<u16>>},
+    {"add.u16", "Hhh", binary<u16, add<u16>>},
+    {"sub.s16", "Hhh", binary<u16, subtract<u16>>},
+    {"sub.u16", "Hhh", binary<u16, subtract<u16>>},
+    {"mul.lo.s16", "Hhh", binary<u16, multiply<u16>>},
+    {"mul.lo.u16", "Hhh", binary<u16, multiply<u16>>},
+    {"mul.wide.u16", "Uhh", multiply_wide<u16, u32>},
+    {"mul.wide.s16", "Uhh", multiply_wide<s16, s32>},
+    {"div.u16", "Hhh", binary<u16, divide<u16>>},
+    {"rem.u16", "Hhh", binary<u16, remainder<u16>>},
+    {"and.b16", "Hhh", binary<u16, both<u16>>},
+    {"or.b16", "Hhh", binary<u16, either<u16>>},
+    {"xor.b16", "Hhh", binary<u16, unequal_bits<u16>>},
+    {"not.b16", "Hh", unary<u16, inverse<u16>>},
+    {"shl.b16", "Hhu", shift_left<u16>},
+    {"shr.u16", "Hhu", shift_right<u16>},
+    {"shr.s16", "Hhu", shift_right<s16>},
+    {"mov.u16", "Hh", move<u16>},
+    {"selp.b16", "Hhhp", select<u16>},
+    {"selp.u16", "Hhhp", select<u16>},
+};
+
 static const std::vector<Opcode> CONVERT = {
     {"mov.pred", "Pp", move<bool>},
     {"mov.b16", "Hh", move<u16>},
@@ -463,7 +487,11 @@ template <class T> static void add_comparisons(std::vector<Opcode> &to, const ch
         {"ge", set_predicate<T, GE, false>, set_predicate<T, GE, true>},
     };
     bool floating = type[1] == 'f', bits = type[1] == 'b';
-    const char *sources = floating ? "Pff" : sizeof(T) == 8 ? "Pll" : bits ? "Pdd" : "Puu";
+    const char *sources = floating         ? "Pff"
+                          : sizeof(T) == 2 ? "Phh"
+                          : sizeof(T) == 8 ? "Pll"
+                          : bits           ? "Pdd"
+                                           : "Puu";
     for (const auto &form : FORMS) {
         std::string name = std::string("setp.") + form.name;
         if (bits && form.ordered != FORMS[0].ordered && form.ordered != FORMS[1].ordered)
@@ -478,6 +506,7 @@ static std::vector<Opcode> all_opcodes()
 {
     std::vector<Opcode> all = COMPUTE;
     all.insert(all.end(), CONVERT.begin(), CONVERT.end());
+    all.insert(all.end(), HALVES.begin(), HALVES.end());
     add_conversions<u16>(all, "u16");
     add_conversions<s16>(all, "s16");
     add_conversions<u32>(all, "u32");
@@ -486,6 +515,9 @@ static std::vector<Opcode> all_opcodes()
     add_conversions<s64>(all, "s64");
     add_comparisons<u32>(all, ".u32");
     add_comparisons<s32>(all, ".s32");
+    add_comparisons<u16>(all, ".u16");
+    add_comparisons<s16>(all, ".s16");
+    add_comparisons<u16>(all, ".b16");
     add_comparisons<u32>(all, ".b32");
     add_comparisons<u64>(all, ".u64");
     add_comparisons<s64>(all, ".s64");

@@ -47,7 +47,7 @@ static const Want WANTS[] = {
     {'F', 4, false, true, true, false}, {'D', 4, true, true, true, false},
     {'C', 4, false, true, true, false}, {'l', 8, true, false, false, true},
     {'q', 8, true, true, false, true},  {'L', 8, true, false, true, false},
-    {'Q', 8, true, true, true, false},  {'h', 2, true, true, false, false},
+    {'Q', 8, true, true, true, false},  {'h', 2, true, true, false, true},
     {'H', 2, true, true, true, false},  {'m', 4, true, true, false, true},
     {'M', 8, true, true, false, true},
 };
@@ -72,6 +72,8 @@ static bool fits_number(const Want &want, const Item &item)
     if (!want.number || (item.floating ? !want.floating || want.size != 4 : !want.integer))
         return false;
     int64_t value = static_cast<int64_t>(item.value);
+    if (want.size == 2)
+        return value >= INT16_MIN && value <= UINT16_MAX;
     return want.size == 8 || (value >= INT32_MIN && value <= UINT32_MAX);
 }
 
