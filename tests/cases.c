@@ -39,26 +39,25 @@ static const uint32_t valid_nobody[][2] = {{0, 0}, {140, 0}};
                    .sparsity = share},                                                             \
     }
 
-/* A rule on a grid with 12 small blocks and some text. */
-#define RULE_CASE(label, ...)                                                                      \
+/* A rule on a grid with 12 small blocks and some text, or a tile of its own. Attend, which gets lists
+ * of every length alone, follows in a few cases. */
+#define RULE_ON(label, wanted, grid, ...)                                                          \
     {                                                                                              \
         .name = "rule " label,                                                                     \
-        .params = {.shape = {GRID(3, 5, 9), .prefix = 9, .heads = 3, .dim = 32},                   \
+        .params = {.shape = {grid, .prefix = 9, .heads = 3, .dim = 32},                            \
                    .type = DRAFT_F32,                                                              \
-                   TILE(1, 4, 8),                                                                  \
                    __VA_ARGS__},                                                                   \
+        .stages = wanted,                                                                          \
     }
-
+#define LISTS                     (DRAFT_POOL | DRAFT_SCORE | DRAFT_SELECT)
+#define SMALL_GRID                GRID(3, 5, 9)
+#define PAPER_GRID                GRID(2, 10, 19)
+#define RULE_CASE(label, ...)     RULE_ON(label, LISTS, SMALL_GRID, TILE(1, 4, 8), __VA_ARGS__)
+#define ATTENDED_CASE(label, ...) RULE_ON(label, 0, SMALL_GRID, TILE(1, 4, 8), __VA_ARGS__)
 /* The paper's rule has the paper's tile. */
-#define PAPER_CASE(label, ...)                                                                     \
-    {                                                                                              \
-        .name = "rule paper " label,                                                               \
-        .params = {.shape = {GRID(2, 10, 19), .prefix = 9, .heads = 3, .dim = 32},                 \
-                   .type = DRAFT_F32,                                                              \
-                   .rule = DRAFT_RULE_PAPER,                                                       \
-                   TILE(1, 8, 16),                                                                 \
-                   __VA_ARGS__},                                                                   \
-    }
+#define PAPER_CASE(label, wanted, ...)                                                             \
+    RULE_ON("paper " label, wanted, PAPER_GRID, TILE(1, 8, 16), .rule = DRAFT_RULE_PAPER,          \
+            __VA_ARGS__)
 
 /* Blocks of the paper's size without text: rows may stay empty. */
 #define BARE_CASE(label, ...)                                                                      \
@@ -89,7 +88,7 @@ static const uint32_t valid_nobody[][2] = {{0, 0}, {140, 0}};
                    .type = DRAFT_F32,                                                              \
                    TILE(1, 1, 1),                                                                  \
                    __VA_ARGS__},                                                                   \
-        .stages = DRAFT_POOL | DRAFT_SCORE | DRAFT_SELECT,                                         \
+        .stages = LISTS,                                                                           \
     }
 
 static struct test_case table[] = {
@@ -264,8 +263,8 @@ static struct test_case table[] = {
                 .sparsity = 0.5},
      .heads_first = true},
 
-    RULE_CASE("head 0", .sparsity = 0),
-    RULE_CASE("head 0.5", .sparsity = 0.5),
+    ATTENDED_CASE("head 0", .sparsity = 0),
+    ATTENDED_CASE("head 0.5", .sparsity = 0.5),
     RULE_CASE("head 0.9", .sparsity = 0.9),
     RULE_CASE("head 0.99", .sparsity = 0.99),
     RULE_CASE("head not self", .sparsity = 0.9, .force = DRAFT_FORCE_NOT_SELF),
@@ -273,25 +272,26 @@ static struct test_case table[] = {
     RULE_CASE("head all forced", .sparsity = 0.9,
               .force = DRAFT_FORCE_FIRST_FRAME | DRAFT_FORCE_NEIGHBOURS),
     RULE_CASE("head sparsities", .head_sparsity = three_sparsities),
-    RULE_CASE("row 0.5", .rule = DRAFT_RULE_ROW, .sparsity = 0.5),
+    ATTENDED_CASE("row 0.5", .rule = DRAFT_RULE_ROW, .sparsity = 0.5),
     RULE_CASE("row 0.99", .rule = DRAFT_RULE_ROW, .sparsity = 0.99),
     RULE_CASE("row not self", .rule = DRAFT_RULE_ROW, .sparsity = 0.8,
               .force = DRAFT_FORCE_NOT_SELF),
     RULE_CASE("row neighbours", .rule = DRAFT_RULE_ROW, .sparsity = 0.9,
               .force = DRAFT_FORCE_NEIGHBOURS),
     RULE_CASE("row sparsities", .rule = DRAFT_RULE_ROW, .head_sparsity = three_sparsities),
-    RULE_CASE("mass", .rule = DRAFT_RULE_MASS),
+    ATTENDED_CASE("mass", .rule = DRAFT_RULE_MASS),
     RULE_CASE("mass 0.3", .rule = DRAFT_RULE_MASS, .mass = 0.3),
     RULE_CASE("mass 1", .rule = DRAFT_RULE_MASS, .mass = 1),
-    RULE_CASE("mass tiny", .rule = DRAFT_RULE_MASS, .mass = 1e-6, .force = DRAFT_FORCE_NOT_SELF),
+    ATTENDED_CASE("mass tiny", .rule = DRAFT_RULE_MASS, .mass = 1e-6,
+                  .force = DRAFT_FORCE_NOT_SELF),
     RULE_CASE("mass forced", .rule = DRAFT_RULE_MASS, .mass = 0.5,
               .force = DRAFT_FORCE_FIRST_FRAME | DRAFT_FORCE_NEIGHBOURS),
-    PAPER_CASE("0", .sparsity = 0),
-    PAPER_CASE("0.5", .sparsity = 0.5),
-    PAPER_CASE("0.99", .sparsity = 0.99),
-    PAPER_CASE("sparsities", .head_sparsity = three_sparsities),
-    RULE_CASE("scale", .sparsity = 0.7, .scale = 0.7f),
-    RULE_CASE("scale below 0", .sparsity = 0.7, .scale = -0.3f),
+    PAPER_CASE("0", LISTS, .sparsity = 0),
+    PAPER_CASE("0.5", 0, .sparsity = 0.5),
+    PAPER_CASE("0.99", LISTS, .sparsity = 0.99),
+    PAPER_CASE("sparsities", LISTS, .head_sparsity = three_sparsities),
+    ATTENDED_CASE("scale", .sparsity = 0.7, .scale = 0.7f),
+    ATTENDED_CASE("scale below 0", .sparsity = 0.7, .scale = -0.3f),
 
     BARE_CASE("paper", .rule = DRAFT_RULE_PAPER, .sparsity = 0.99),
     BARE_CASE("head", .sparsity = 0.97, .force = DRAFT_FORCE_NOT_SELF),
