@@ -61,7 +61,7 @@ double type_roundoff(draft_type type);
 /* Rounds to nearest even, overflows to infinity. */
 void type_store(draft_type type, void *array, uint64_t index, double value);
 double type_load(draft_type type, const void *array, uint64_t index);
-/* A byte that, repeated, is a NaN in each of the types, and a huge count. */
+/* A byte that, repeated, is a NaN in f16, 3.4e38 in the other types, and a huge count. */
 enum { POISON = 0x7f, GUARD = 0x7f };
 
 /* ---- Memory of the tests: aborts the program where there is none ---- */
