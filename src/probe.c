@@ -262,6 +262,9 @@ draft_status draft_probe_sparsities(const double *errors, const double *sparsiti
         if (!(sparsities[i] >= 0 && sparsities[i] < 1) ||
             (i > 0 && !(sparsities[i] < sparsities[i - 1])))
             return DRAFT_ERROR_ARGUMENT;
+    for (uint64_t i = 0; i < (uint64_t)heads * levels; i++)
+        if (isnan(errors[i])) /* is neither the largest nor not */
+            return DRAFT_ERROR_ARGUMENT;
     uint32_t *level = draft_calloc(heads, sizeof *level);
     if (!level)
         return DRAFT_ERROR_MEMORY;

@@ -533,7 +533,9 @@ START_TEST(heads_get_by_their_errors)
     ck_assert(got[0] == 0.6 && got[1] == 0.9 && got[2] == 0.8);
     OK(draft_probe_sparsities(errors, sparsities, 3, 3, 0, got));
     ck_assert(got[0] == 0.6 && got[1] == 0.6 && got[2] == 0.6);
-    const double rising[] = {0.8, 0.9};
+    const double rising[] = {0.8, 0.9}, unknown[] = {0.5, 0.3, 0.2, NAN};
+    ck_assert_int_eq(draft_probe_sparsities(unknown, sparsities, 2, 2, 0.8, got),
+                     DRAFT_ERROR_ARGUMENT);
     ck_assert_int_eq(draft_probe_sparsities(errors, rising, 2, 3, 0.8, got), DRAFT_ERROR_ARGUMENT);
     ck_assert_int_eq(draft_probe_sparsities(errors, sparsities, 0, 3, 0.8, got),
                      DRAFT_ERROR_ARGUMENT);

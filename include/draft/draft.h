@@ -87,7 +87,9 @@ struct draft_log {
 /* Element type of q, k, v and out. All arithmetic accumulates in f32, whose largest number is
  * 3.4e38. Means of finite numbers are finite. out is finite as long as sum |q_d k_d|, with scale
  * and without, of each pair of tokens, kept or not, and |v| x number of keys stay below 2.3e38:
- * logits are multiplied by log2 (e) = 1.44 on their way. F16 is far away from that. */
+ * logits are multiplied by log2 (e) = 1.44 on their way. F16 is far away from that.
+ * NaN or an infinity in q, k or v reaches the out and lse that read it, as kept keys or in means, and
+ * the choice of blocks in its heads, which stays within the budget; nothing else. */
 typedef enum draft_type { DRAFT_F16 = 1, DRAFT_BF16 = 2, DRAFT_F32 = 3 } draft_type;
 
 struct draft_device_info {
@@ -239,11 +241,11 @@ typedef enum draft_tail {
 
 struct draft_plan_params {
     struct draft_shape shape;
-    draft_type type;        /* required                                                    */
-    struct draft_tile tile; /* 0, 0, 0: chosen (draft_plan_layout tells): among the tiles
+    draft_type type;             /* required                                                    */
+    struct draft_tile tile;      /* 0, 0, 0: chosen (draft_plan_layout tells): among the tiles
                                     within 1/16 of the fewest blocks the one with the fewest
                                     slots outside the grid, then the most compact               */
-    draft_rule rule;
+    draft_rule rule;             /* 0: DRAFT_RULE_ROW                                           */
     double sparsity;             /* share of video block pairs left out, 0 <= sparsity < 1; 0 is
                                     dense attention, nothing is left out. A double: 0.9f moves the
                                     budget by one                                               */
@@ -449,7 +451,8 @@ DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_probe_run(const draft_plan *plan
 /* Sparsities for each head from the errors that probes of plans with different sparsities have found:
  * errors [heads][levels], sparsities [levels] descending. Each head begins with the first; as long as
  * the mean over the heads stays at least `mean`, the head with the largest error gets the next.
- * head_sparsity [heads] is for draft_plan_params. Errors: ARGUMENT, MEMORY. */
+ * head_sparsity [heads] is for draft_plan_params. Errors: ARGUMENT, where an error is NaN too;
+ * MEMORY. */
 DRAFT_EXPORT DRAFT_NODISCARD draft_status draft_probe_sparsities(const double *errors,
                                                                  const double *sparsities,
                                                                  uint32_t levels, uint32_t heads,
