@@ -48,7 +48,7 @@ struct Warp {
     uint32_t id, lanes; /* lanes: bit for each that the block has    */
     uint32_t arrived;   /* lanes that wait for the collective        */
     const Collective *collective;
-    size_t first_turn; /* of its lanes, in a sweep */
+    size_t first_turn;      /* of its lanes, in a sweep */
     const void *aligned_at; /* instruction of PTX that lanes have come to, and which ones */
     uint32_t aligned_lanes;
     void *slots[WARP_SIZE];
