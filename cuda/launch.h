@@ -42,13 +42,14 @@
 #define CUDA_ATTEND_SHARED_128  CUDA_ATTEND_SHARED(128)
 
 /* attend for sm_90: one thread block on each multiprocessor, which takes query blocks until none is
- * left. Two warp groups multiply, a third brings and stores tiles. u32 of scratch: the next query block. */
+ * left. Two warp groups multiply, a third brings and stores tiles. u32 of scratch: the next query
+ * block. */
 #define CUDA_ATTEND90_THREADS       384
 #define CUDA_ATTEND90_RESET_THREADS 32
 /* Of k, and of v: what shared memory holds beside q. */
 #define CUDA_ATTEND90_STAGES(dim) ((dim) > 64 ? 2 : 4)
-/* q, which becomes out, of two query blocks, stages of k and v, each DRAFT_BLOCK rows, and 1024 bytes
- * to align them. */
+/* q, which becomes out, of two query blocks, stages of k and v, each DRAFT_BLOCK rows, and 1024
+ * bytes to align them. */
 #define CUDA_ATTEND90_SHARED(dim)                                                                  \
     (DRAFT_BLOCK * (dim)*2 * (2 + 2 * CUDA_ATTEND90_STAGES(dim)) + 1024)
 #define CUDA_ATTEND90_SHARED_64  CUDA_ATTEND90_SHARED(64)

@@ -195,6 +195,39 @@ START_TEST(rows_may_be_empty)
 }
 END_TEST
 
+START_TEST(each_row_has_its_floor)
+{
+    static const double floors[] = {0.25, 0.5, 1};
+    struct test_case test = *case_named("beyond mean f32");
+    test.params.shape.suffix = 0;
+    test.params.scorer = DRAFT_SCORER_MEAN;
+    test.params.tail = DRAFT_TAIL_DROP;
+    test.params.sparsity = 0.6;
+    test.params.row_floor = floors[_i];
+    for (size_t d = 0; d < device_count; d++) {
+        if (!cells_take(&devices[d], &test))
+            continue;
+        struct problem problem;
+        struct rig rig;
+        rig_start(&rig, &problem, &devices[d], &test);
+        OK(rig_run(&rig, 0));
+        ck_assert(rig_intact(&rig, 15));
+        size_t s = problem.grid.video_blocks;
+        double budget = round((1 - test.params.sparsity) * (double)(s * s));
+        const uint32_t *counts = rig_workspace(&rig, rig.layout.counts);
+        for (uint32_t h = 0; h < problem.heads; h++) {
+            size_t kept = 0;
+            for (size_t i = 0; i < s; i++) {
+                ck_assert_uint_ge(counts[h * s + i], (size_t)(floors[_i] * budget / (double)s));
+                kept += counts[h * s + i];
+            }
+            ck_assert_uint_eq(kept, (size_t)budget);
+        }
+        rig_finish(&rig, &problem);
+    }
+}
+END_TEST
+
 /* ---- Blocks have no inner order ---- */
 
 /* Where each token goes: a random place within its block. */
@@ -416,6 +449,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tests, sparsity_0_is_dense, 0, sizeof dense_cases / sizeof *dense_cases);
     tcase_add_loop_test(tests, rules_keep_what_they_say, 0, 2);
     tcase_add_loop_test(tests, rows_may_be_empty, 0, 3);
+    tcase_add_loop_test(tests, each_row_has_its_floor, 0, 3);
     tcase_add_loop_test(tests, blocks_have_no_inner_order, 0,
                         sizeof shuffled_cases / sizeof *shuffled_cases);
     tcase_add_test(tests, halves_make_a_whole);

@@ -88,8 +88,8 @@ struct draft_log {
  * 3.4e38. Means of finite numbers are finite. out is finite as long as sum |q_d k_d|, with scale
  * and without, of each pair of tokens, kept or not, and |v| x number of keys stay below 2.3e38:
  * logits are multiplied by log2 (e) = 1.44 on their way. F16 is far away from that.
- * NaN or an infinity in q, k or v reaches the out and lse that read it, as kept keys or in means, and
- * the choice of blocks in its heads, which stays within the budget; nothing else. */
+ * NaN or an infinity in q, k or v reaches the out and lse that read it, as kept keys or in means,
+ * and the choice of blocks in its heads, which stays within the budget; nothing else. */
 typedef enum draft_type { DRAFT_F16 = 1, DRAFT_BF16 = 2, DRAFT_F32 = 3 } draft_type;
 
 struct draft_device_info {
